@@ -1,0 +1,68 @@
+"""Iceberg tables, by a REST catalog: the snapshot that a branch or tag means, or whether a snapshot is still there."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+
+from agent.adapters.registries.access import Access, RegistryError
+from agent.adapters.registries.fetcher import Fetcher
+from agent.core.models.ref import Digest
+from agent.core.registries.outcome import Found
+
+_REFERENCE: Final = re.compile(r"^iceberg://[^/]+/([^@#]+)\.([^.@#]+)(?:@(\d+)|#(.+))$")
+_LEVELS: Final = "\x1f"
+"""What a catalog wants between the levels of a namespace."""
+
+
+class _Snapshot(msgspec.Struct, rename="kebab"):
+    snapshot_id: int
+
+
+class _Metadata(msgspec.Struct, rename="kebab"):
+    table_uuid: str = ""
+    current_snapshot_id: int | None = None
+    snapshots: list[_Snapshot] = []
+    refs: dict[str, _Snapshot] = {}
+
+
+class _Table(msgspec.Struct):
+    metadata: _Metadata
+
+
+async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
+    """The table and its snapshot; `endpoint` is the catalog's with version and prefix. Raises RegistryError."""
+    found = _REFERENCE.match(canonical)
+    if found is None:
+        raise RegistryError("unsupported", "the reference names no namespace and table of a catalog")
+    namespace, table, snapshot, name = found.groups()
+    levels = quote(_LEVELS.join(namespace.split(".")), safe="")
+    url = f"{access.required('an Iceberg catalog')}/namespaces/{levels}/tables/{quote(table, safe='')}"
+    answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
+    if answer.status in {401, 403}:
+        raise RegistryError("auth", "the catalog refuses the credentials of the policy, or asks for some")
+    if answer.status == 404:
+        raise RegistryError("not-found", "the catalog has no such table")
+    if answer.status != 200:
+        raise RegistryError("unreadable", f"the catalog answers with status {answer.status}")
+    metadata = answer.json(_Table, "the catalog").metadata
+    meant = _meant(metadata, snapshot, name)
+    if not metadata.table_uuid:
+        raise RegistryError("unreadable", "the catalog gives no id of the table")
+    value = f"{metadata.table_uuid}@{meant}"  # a table that is made anew has other snapshots
+    return Found(version=str(meant), digest=Digest("iceberg", value, "object", "generation"))
+
+
+def _meant(metadata: _Metadata, snapshot: str | None, name: str | None) -> int:
+    if snapshot is not None:
+        if int(snapshot) not in {one.snapshot_id for one in metadata.snapshots}:
+            raise RegistryError("not-found", "the table has no such snapshot: it has expired")
+        return int(snapshot)
+    if name in metadata.refs:
+        return metadata.refs[name].snapshot_id
+    if name == "main" and metadata.current_snapshot_id is not None and metadata.current_snapshot_id >= 0:
+        return metadata.current_snapshot_id
+    raise RegistryError("not-found", "the table has no such branch or tag, or no snapshot yet")

@@ -1,0 +1,134 @@
+"""MLflow: from a version, alias, stage, logged model or run to its version and the address of its files."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+
+from agent.adapters.registries.access import Access, RegistryError
+from agent.adapters.registries.fetcher import Fetcher
+
+T = TypeVar("T")
+_ALIAS: Final = re.compile(r"^models:/([^@]+)@(.+)$")
+_VERSION: Final = re.compile(r"^models:/(.+)/(\d+)$")
+_STAGE: Final = re.compile(r"^models:/(.+)/([A-Za-z]+)$")
+_LOGGED: Final = re.compile(r"^models:/(m-[0-9a-f]+)(/.*)?$")
+_RUN: Final = re.compile(r"^runs:/([^/]+)(/.*)?$")
+
+
+class _Version(msgspec.Struct):
+    version: str | int = ""
+    source: str = ""
+    run_id: str = ""
+
+
+class _One(msgspec.Struct):
+    model_version: _Version | None = None
+
+
+class _Several(msgspec.Struct):
+    model_versions: list[_Version] = []
+
+
+class _LoggedInfo(msgspec.Struct):
+    artifact_uri: str = ""
+    source_run_id: str = ""
+
+
+class _Logged(msgspec.Struct):
+    info: _LoggedInfo
+
+
+class _LoggedModel(msgspec.Struct):
+    model: _Logged
+
+
+class _RunInfo(msgspec.Struct):
+    artifact_uri: str = ""
+
+
+class _OneRun(msgspec.Struct):
+    info: _RunInfo
+
+
+class _Run(msgspec.Struct):
+    run: _OneRun
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """A version, the run that made it, and where its files are (which MLflow may have to be asked about again)."""
+
+    version: str
+    run: str
+    source: str
+
+
+async def look_up(fetcher: Fetcher, access: Access, canonical: str) -> Registered:
+    """What is registered. Secret: token, or username and password. Raises RegistryError."""
+    api = f"{access.required('MLflow')}/api/2.0/mlflow"
+    if found := _LOGGED.match(canonical):
+        name, path = found.group(1), found.group(2) or ""
+        logged = _read(await _ask(fetcher, access, "GET", f"{api}/logged-models/{name}", None), _LoggedModel).model.info
+        return Registered(name, logged.source_run_id, _below(logged.artifact_uri, path))
+    if found := _RUN.match(canonical):
+        run, path = found.group(1), found.group(2) or ""
+        asked = await _ask(fetcher, access, "GET", f"{api}/runs/get?{urlencode({'run_id': run})}", None)
+        return Registered("", run, _below(_read(asked, _Run).run.info.artifact_uri, path))
+    if found := _ALIAS.match(canonical):
+        query = urlencode({"name": found.group(1), "alias": found.group(2)})
+        return await _one(fetcher, access, f"{api}/registered-models/alias?{query}")
+    if found := _VERSION.match(canonical):
+        query = urlencode({"name": found.group(1), "version": found.group(2)})
+        return await _one(fetcher, access, f"{api}/model-versions/get?{query}")
+    if found := _STAGE.match(canonical):
+        return await _stage(fetcher, access, api, *found.groups())
+    raise RegistryError("unsupported", "MLflow has versions, aliases, stages, runs and logged models; this is none")
+
+
+def _below(address: str, path: str) -> str:
+    return f"{address.rstrip('/')}{path}" if address else ""
+
+
+async def _one(fetcher: Fetcher, access: Access, url: str) -> Registered:
+    body = await _ask(fetcher, access, "GET", url, None)
+    found = _read(body, _One).model_version
+    if found is None:
+        raise RegistryError("unreadable", "MLflow names no version")
+    return Registered(str(found.version), found.run_id, found.source)
+
+
+async def _stage(fetcher: Fetcher, access: Access, api: str, name: str, stage: str) -> Registered:
+    """The newest version of a stage; `latest` is the newest of all."""
+    wanted = {"name": name, **({} if stage.lower() == "latest" else {"stages": [stage]})}
+    body = await _ask(fetcher, access, "POST", f"{api}/registered-models/get-latest-versions", wanted)
+    versions = _read(body, _Several).model_versions
+    if not versions:
+        raise RegistryError("not-found", f"MLflow has no version of {name} in stage {stage}")
+    newest = max(versions, key=lambda version: int(version.version) if str(version.version).isdigit() else 0)
+    return Registered(str(newest.version), newest.run_id, newest.source)
+
+
+def _read(body: dict[str, object], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError:
+        raise RegistryError("unreadable", "the answer of MLflow is not what its API describes") from None
+
+
+async def _ask(fetcher: Fetcher, access: Access, method: str, url: str, json: object) -> dict[str, object]:
+    headers = access.authorization()
+    answer = await fetcher.get(
+        url, endpoint=access.endpoint, headers=headers, method=method, json=json, scope=access.scope
+    )
+    if answer.status in {401, 403}:
+        raise RegistryError("auth", "MLflow refuses the credentials of the policy, or asks for some")
+    # an alias that does not exist is an invalid parameter to it
+    no_alias = answer.status == 400 and b"alias" in answer.body and b"not found" in answer.body
+    if answer.status == 404 or b"RESOURCE_DOES_NOT_EXIST" in answer.body or no_alias:
+        raise RegistryError("not-found", "MLflow has no such model, version or alias")
+    if answer.status != 200:
+        raise RegistryError("unreadable", f"MLflow answers with status {answer.status}")
+    return answer.json(dict[str, object], "MLflow")

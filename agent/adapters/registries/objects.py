@@ -1,0 +1,301 @@
+"""Object stores: S3 and its look-alikes, Google Cloud Storage, Azure. An object, else all that is below a prefix."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import quote, urlencode
+from xml.parsers import expat
+
+import msgspec
+
+from agent.adapters.identity.aws import Keys
+from agent.adapters.identity.sigv4 import Signer
+from agent.adapters.registries.access import Access, Answer, RegistryError
+from agent.adapters.registries.fetcher import Fetcher, server_time
+from agent.core.models.ref import Digest, Size
+from agent.core.registries.listing import File, extent, listing_digest
+from agent.core.registries.outcome import Found
+
+_PAGES: Final = 100
+_DEFAULT_REGION: Final = "us-east-1"
+_REGION: Final = re.compile(r"^[a-z]{2}(?:-[a-z]+)+-\d{1,2}$")
+_SKEW: Final = 240.0
+"""Seconds between the store's clock and ours from which on signatures are dated by the store's: it takes 15 minutes."""
+_AZURE_VERSION: Final = "2023-11-03"
+_S3: Final = re.compile(r"^(?:s3|minio|oss|r2)://([^/?]+)/?([^?]*)(?:\?versionId=(.+))?$")
+_GS: Final = re.compile(r"^gs://([^/#]+)/?([^#]*)(?:#(\d+))?$")
+_AZURE: Final = re.compile(r"^azure://([A-Za-z0-9-]+)/([^/?]+)/?([^?]*)(?:\?version=(.+))?$")
+
+
+async def s3(fetcher: Fetcher, access: Access, canonical: str) -> Found:
+    """An object or a prefix of a bucket. Secret: accessKey, secretKey, sessionToken, region. Raises RegistryError."""
+    found = _S3.match(canonical)
+    if found is None:
+        raise RegistryError("unsupported", "the reference names no bucket")
+    name, key, version = found.groups()
+    bucket = _Bucket(fetcher, access, name)
+    if key:
+        answer = await bucket.ask("HEAD", f"/{quote(key)}", {"versionId": version} if version else {})
+        if answer.status == 200:
+            return _s3_object(answer)
+        _require(answer, "the bucket", missing_is_fine=not version)
+    files: list[File] = []
+    prefix, token = f"{key.rstrip('/')}/" if key else "", ""
+    for _ in range(_PAGES):
+        pairs = {"list-type": "2", "prefix": prefix, **({"continuation-token": token} if token else {})}
+        answer = await bucket.ask("GET", "", pairs)
+        _require(answer, "the bucket")
+        records, more = _xml(answer.body, "Contents", "NextContinuationToken")
+        files += [_s3_file(record, prefix) for record in records]
+        token = more
+        if not token:
+            return _listed(files)
+    raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
+
+
+class _Bucket:
+    """A bucket of S3. Where it turns out to be in another region, or the store's clock to differ, it is asked anew."""
+
+    def __init__(self, fetcher: Fetcher, access: Access, name: str) -> None:
+        self._fetcher = fetcher
+        self._access = access
+        self._name = name
+        self._region = access.secret.get("region", _DEFAULT_REGION)
+        self._base = access.base(f"https://s3.{self._region}.amazonaws.com")
+        self._ahead = 0.0
+
+    async def ask(self, method: str, path: str, pairs: Mapping[str, str]) -> Answer:
+        """The answer about what is at the path below the bucket. Raises RegistryError."""
+        answer = await self._asked(method, path, pairs)
+        if self._corrected(answer):
+            answer = await self._asked(method, path, pairs)
+        return answer
+
+    async def _asked(self, method: str, path: str, pairs: Mapping[str, str]) -> Answer:
+        query = f"?{urlencode(sorted(pairs.items()), quote_via=quote)}" if pairs else ""
+        url = f"{self._base}/{quote(self._name)}{path}{query}"
+        at = datetime.fromtimestamp(time.time() + self._ahead, UTC)
+        headers = _signed(self._access.secret, self._region, method, url, at)
+        endpoint = self._base if self._access.endpoint else ""
+        return await self._fetcher.get(url, endpoint=endpoint, headers=headers, method=method, scope=self._access.scope)
+
+    def _corrected(self, answer: Answer) -> bool:
+        """Whether the answer tells what was wrong with the question."""
+        region = answer.headers.get("x-amz-bucket-region", "")
+        if answer.status in {301, 307, 400} and region != self._region and _REGION.match(region):
+            self._base = self._base.replace(f"//s3.{self._region}.amazonaws.", f"//s3.{region}.amazonaws.")
+            self._region = region
+            return True
+        theirs = server_time(answer.headers)
+        if answer.status == 403 and not self._ahead and theirs is not None and abs(theirs - time.time()) > _SKEW:
+            self._ahead = theirs - time.time()
+            return True
+        return False
+
+
+def _signed(secret: Mapping[str, str], region: str, method: str, url: str, at: datetime) -> dict[str, str]:
+    plain = {"x-amz-checksum-mode": "ENABLED"}
+    if not (secret.get("accessKey") and secret.get("secretKey")):
+        return plain
+    keys = Keys(secret["accessKey"], secret["secretKey"], secret.get("sessionToken", ""), 0.0)
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    headers = {**plain, "x-amz-content-sha256": empty}
+    return Signer(keys, "s3", region, at).headers(method, url, headers)
+
+
+def _s3_object(answer: Answer) -> Found:
+    headers = answer.headers
+    size = Size(bytes=_number(headers.get("content-length", "")), files=1)
+    version = headers.get("x-amz-version-id")
+    if (checksum := _hex(headers.get("x-amz-checksum-sha256", ""))) and len(checksum) == 64:
+        return Found(version=version, digest=Digest("sha256", checksum, "object", "sha256"), size=size)
+    etag = headers.get("etag", "").strip('"')
+    # only of an object that was sent in one part, and without keys of the store, is the tag a hash of the content
+    if not etag:
+        raise RegistryError("unsupported", "the store gives neither a checksum nor a tag of the object")
+    return Found(version=version, digest=Digest("etag", etag, "object", "etag"), size=size)
+
+
+def _s3_file(record: Mapping[str, str], prefix: str) -> File:
+    etag = record.get("ETag", "").strip('"')
+    return File(record.get("Key", "").removeprefix(prefix), _number(record.get("Size", "")), etag, "etag")
+
+
+class _Object(msgspec.Struct, rename="camel"):
+    name: str = ""
+    generation: str = ""
+    md5_hash: str = ""
+    crc32c: str = ""
+    size: str = "0"
+
+
+class _Objects(msgspec.Struct, rename="camel"):
+    items: list[_Object] = []
+    next_page_token: str = ""
+
+
+async def gs(fetcher: Fetcher, access: Access, canonical: str) -> Found:
+    """An object or a prefix of a bucket. Secret: token. Raises RegistryError."""
+    found = _GS.match(canonical)
+    if found is None:
+        raise RegistryError("unsupported", "the reference names no bucket")
+    bucket, key, generation = found.groups()
+    where = f"{access.base('https://storage.googleapis.com')}/storage/v1/b/{quote(bucket)}/o"
+
+    async def ask(url: str) -> Answer:
+        return await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
+
+    if key:
+        query = f"?generation={generation}" if generation else ""
+        answer = await ask(f"{where}/{quote(key, safe='')}{query}")
+        if answer.status == 200:
+            return _gs_object(answer.json(_Object, "the bucket"))
+        _require(answer, "the bucket", missing_is_fine=not generation)
+    files: list[File] = []
+    prefix, token = f"{key.rstrip('/')}/" if key else "", ""
+    for _ in range(_PAGES):
+        pairs = {"prefix": prefix, **({"pageToken": token} if token else {})}
+        answer = await ask(f"{where}?{urlencode(pairs)}")
+        _require(answer, "the bucket")
+        page = answer.json(_Objects, "the bucket")
+        files += [_gs_file(item, prefix) for item in page.items]
+        token = page.next_page_token
+        if not token:
+            return _listed(files)
+    raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
+
+
+def _gs_object(item: _Object) -> Found:
+    size, generation = Size(bytes=_number(item.size), files=1), item.generation or None
+    if md5 := _hex(item.md5_hash):
+        return Found(generation=generation, digest=Digest("md5", md5, "object", "md5"), size=size)
+    if not item.crc32c:
+        raise RegistryError("unreadable", "the store gives no checksum of the object")
+    value = f"{item.crc32c}#{item.generation}"  # composite objects have no MD5
+    return Found(generation=generation, digest=Digest("crc32c", value, "object", "crc32c"), size=size)
+
+
+def _gs_file(item: _Object, prefix: str) -> File:
+    md5 = _hex(item.md5_hash)
+    validator, strength = (md5, "md5") if md5 else (item.generation, "generation")
+    return File(item.name.removeprefix(prefix), _number(item.size), validator, strength)
+
+
+async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
+    """A blob or a prefix of a container. Secret: token, or sas. Raises RegistryError."""
+    found = _AZURE.match(canonical)
+    if found is None:
+        raise RegistryError("unsupported", "the reference names no container")
+    account, container, key, version = found.groups()
+    where = f"{access.base(f'https://{account}.blob.core.windows.net')}/{quote(container)}"
+    sas = access.secret.get("sas", "").strip().lstrip("?")
+    headers = {"x-ms-version": _AZURE_VERSION, **access.authorization()}
+
+    async def ask(method: str, url: str, pairs: Mapping[str, str]) -> Answer:
+        query = "&".join(part for part in (urlencode(pairs), sas) if part)
+        address = f"{url}?{query}" if query else url
+        return await fetcher.get(address, endpoint=access.endpoint, headers=headers, method=method, scope=access.scope)
+
+    if key:
+        pinned = {"snapshot" if "T" in version else "versionid": version} if version else {}
+        answer = await ask("HEAD", f"{where}/{quote(key)}", pinned)
+        if answer.status == 200:
+            return _azure_blob(answer)
+        _require(answer, "the container", missing_is_fine=not version)
+    files: list[File] = []
+    prefix, marker = f"{key.rstrip('/')}/" if key else "", ""
+    for _ in range(_PAGES):
+        pairs = {"restype": "container", "comp": "list", "prefix": prefix, **({"marker": marker} if marker else {})}
+        answer = await ask("GET", where, pairs)
+        _require(answer, "the container")
+        records, marker = _xml(answer.body, "Blob", "NextMarker")
+        files += [_azure_file(record, prefix) for record in records]
+        if not marker:
+            return _listed(files)
+    raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
+
+
+def _azure_blob(answer: Answer) -> Found:
+    headers = answer.headers
+    size, version = Size(bytes=_number(headers.get("content-length", "")), files=1), headers.get("x-ms-version-id")
+    if md5 := _hex(headers.get("content-md5", "")):
+        return Found(version=version, digest=Digest("md5", md5, "object", "md5"), size=size)
+    etag = headers.get("etag", "").strip('"')
+    if not etag:
+        raise RegistryError("unreadable", "the store gives neither a checksum nor a tag of the blob")
+    return Found(version=version, digest=Digest("etag", etag, "object", "etag"), size=size)
+
+
+def _azure_file(record: Mapping[str, str], prefix: str) -> File:
+    name, size = record.get("Name", "").removeprefix(prefix), _number(record.get("Content-Length", ""))
+    if md5 := _hex(record.get("Content-MD5", "")):
+        return File(name, size, md5, "md5")
+    return File(name, size, record.get("Etag", "").strip('"'), "etag")
+
+
+def _listed(files: list[File]) -> Found:
+    if not files:
+        raise RegistryError("not-found", "there is no such object, and nothing below a folder of that name")
+    return Found(digest=listing_digest(files), size=extent(files))
+
+
+def _require(answer: Answer, what: str, *, missing_is_fine: bool = False) -> None:
+    if answer.status == 200 or (answer.status == 404 and missing_is_fine):
+        return
+    if answer.status in {401, 403}:
+        raise RegistryError("auth", f"{what} may not be read with these credentials")
+    if answer.status == 404:
+        raise RegistryError("not-found", f"{what}, or the version in it, does not exist")
+    raise RegistryError("unreadable", f"{what} is answered for with status {answer.status}")
+
+
+def _xml(body: bytes, record: str, following: str) -> tuple[list[dict[str, str]], str]:
+    """The leaf elements of each `record` by name, and the text of `following`. Raises RegistryError."""
+    records: list[dict[str, str]] = []
+    inside, text, more = [False], [""], [""]
+
+    def start(name: str, _attributes: object) -> None:
+        text[0] = ""
+        if name == record:
+            inside[0] = True
+            records.append({})
+
+    def end(name: str) -> None:
+        if name == record:
+            inside[0] = False
+        elif inside[0]:
+            records[-1][name] = text[0]
+        elif name == following:
+            more[0] = text[0]
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = lambda data: text.__setitem__(0, text[0] + data)
+    parser.EntityDeclHandler = _refuse_entities
+    try:
+        parser.Parse(body, True)
+    except expat.ExpatError:
+        raise RegistryError("unreadable", "the store's listing is not XML") from None
+    return records, more[0]
+
+
+def _refuse_entities(*_declared: object) -> None:
+    raise RegistryError("refused", "the store's listing declares entities")
+
+
+def _hex(encoded: str) -> str:
+    """The bytes of a base64 text in hex; empty if it is none."""
+    try:
+        return base64.b64decode(encoded, validate=True).hex()
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0

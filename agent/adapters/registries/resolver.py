@@ -1,0 +1,185 @@
+"""One door to all registries: remembers answers, asks once for many, and turns every failure into an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec.structs import replace
+
+from agent.adapters.registries import dvc, git, hf, iceberg, lakefs, lfs, mlflow, modelscope, objects, oci, web
+from agent.adapters.registries.access import Access, RegistryError
+from agent.adapters.registries.fetcher import Fetcher
+from agent.core.models import Ref, parse
+from agent.core.registries.outcome import Found, Missing, Outcome, completed
+from agent.telemetry.logging import named
+
+Ask = Callable[[Fetcher, Access, str], Awaitable[Found]]
+AccessFor = Callable[[Ref], Access | None]
+"""How the registry of a reference is reached; None if nobody may ask it."""
+
+_DIRECT: Final[Mapping[str, Ask]] = {
+    "hf-model": hf.resolve,
+    "hf-dataset": hf.resolve,
+    "oci": oci.resolve,
+    "ollama": oci.resolve,
+    "s3": objects.s3,
+    "gs": objects.gs,
+    "azure": objects.azure,
+    "http": web.resolve,
+    "lakefs": lakefs.resolve,
+    "git": git.resolve,
+    "modelscope": modelscope.resolve,
+    "iceberg": iceberg.resolve,
+}
+_BY_NAME: Final = frozenset({"mlflow-version", "mlflow-alias", "mlflow-stage", "mlflow-run"})
+_BY_CONTENT: Final = frozenset({"dvc", "git-lfs"})
+"""The digest is known from Git; the question is whether the content is there."""
+SCHEMES: Final = frozenset(_DIRECT) | _BY_NAME | _BY_CONTENT
+_RETRY: Final = 60.0
+"""Seconds after which a failure is tried again, unless the registry names a time."""
+_FOREVER: Final = float("inf")
+_KEPT: Final = 20_000
+_HOPS: Final = 3
+"""From a version over a logged model and a run to files; more is a circle."""
+
+
+@dataclass(slots=True)
+class _Known:
+    outcome: Outcome
+    found: Found | None
+    until: float
+    at: datetime
+
+
+class Resolver:
+    """Answers are kept by canonical reference and credentials: for ever where the text pins, else for `ttl` seconds."""
+
+    def __init__(
+        self, fetcher: Fetcher, *, deadline: float = 30.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._fetcher = fetcher
+        self._deadline = deadline
+        self._clock = clock
+        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self._asking: dict[tuple[str, str], asyncio.Task[_Known]] = {}
+
+    async def resolve(self, ref: Ref, access_for: AccessFor, *, ttl: float, again: bool = False) -> Ref:
+        """The reference with its identity, digest and size, or with the reason why they are not known. Never raises.
+
+        With `again`, what is known for ever is asked for once more: pinned content may be taken away.
+        """
+        access = access_for(ref)
+        if access is None or ref.scheme not in SCHEMES or ref.pinned == "opaque" or ref.unresolved == "malformed":
+            return ref
+        known = await self._current(ref, access, access_for, ttl, again=again)
+        return completed(ref, known.outcome, known.at, known.found)
+
+    async def stop(self) -> None:
+        """End the questions that nobody waits for any more."""
+        tasks = tuple(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _current(self, ref: Ref, access: Access, access_for: AccessFor, ttl: float, *, again: bool) -> _Known:
+        key = (ref.canonical, access.scope)
+        known = self._known.get(key)
+        if known is not None and self._clock() < known.until and not (again and known.until == _FOREVER):
+            return known
+        task = self._asking.get(key)
+        if task is None:
+            task = asyncio.create_task(self._ask(ref, access, access_for, ttl), name="resolver")
+            self._asking[key] = task
+            task.add_done_callback(lambda _task: self._asking.pop(key, None))
+        return await asyncio.shield(task)
+
+    async def _ask(self, ref: Ref, access: Access, access_for: AccessFor, ttl: float) -> _Known:
+        key = (ref.canonical, access.scope)
+        before = self._known.get(key)
+        try:
+            async with asyncio.timeout(self._deadline):
+                outcome: Outcome = await self._outcome(ref, access, access_for)
+        except RegistryError as error:
+            outcome = error.missing
+        except TimeoutError:
+            outcome = Missing("timeout", f"the registry did not answer within {self._deadline:g}s")
+        except Exception:  # noqa: BLE001 - what a registry answers must not reach whoever applies
+            named("registries").exception("a registry's answer cannot be dealt with", reference=ref.canonical)
+            outcome = Missing("unreadable", "the registry's answer cannot be dealt with")
+        if isinstance(outcome, Found):
+            lifetime = _FOREVER if ref.pinned is True else ttl * random.uniform(0.9, 1.1)  # noqa: S311
+            known = _Known(outcome, outcome, self._clock() + lifetime, datetime.now(UTC))
+        else:
+            expected = ref.pinned is True and outcome.reason == "unsupported"  # nobody can tell, and nobody has to
+            if (before is None or before.outcome != outcome) and not expected:
+                shown = {"reference": ref.canonical, "reason": outcome.reason}
+                named("registries").warning(f"what a reference means is not known: {outcome.message}", **shown)
+            pause = outcome.after if outcome.after is not None else min(_RETRY, ttl)
+            found = before.found if before is not None else None
+            at = before.at if before is not None else datetime.now(UTC)
+            known = _Known(outcome, found, self._clock() + pause, at)
+        self._known[key] = known
+        self._known.move_to_end(key)
+        if len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return known
+
+    async def _outcome(self, ref: Ref, access: Access, access_for: AccessFor) -> Found:
+        if access.refused is not None:
+            raise RegistryError(access.refused.reason, access.refused.message)
+        if ref.scheme in _BY_NAME:
+            return await self._registered(ref, access, access_for)
+        if ref.scheme == "git-lfs":
+            return await lfs.present(self._fetcher, access, ref)
+        if ref.scheme == "dvc":
+            return await self._tracked(ref, access, access_for)
+        return await _DIRECT[ref.scheme](self._fetcher, access, ref.canonical)
+
+    async def _registered(self, ref: Ref, access: Access, access_for: AccessFor) -> Found:
+        """A registered model has the digest of the files that its version points at, where those can be asked for.
+
+        Its version may point at a run or a logged model, which points at the files.
+        """
+        registered = await mlflow.look_up(self._fetcher, access, ref.canonical)
+        found = Found(version=registered.version or None, revision=registered.run or None)
+        source = parse(registered.source)
+        for _ in range(_HOPS):
+            if source.scheme not in _BY_NAME or source.canonical.startswith("mlflow-artifacts:"):
+                break
+            registered = await mlflow.look_up(self._fetcher, access, source.canonical)
+            found = replace(found, revision=found.revision or registered.run or None)
+            source = parse(registered.source)
+        storage = access_for(source)
+        if storage is None or storage.refused is not None or source.scheme not in _DIRECT:
+            return found
+        files = await _DIRECT[source.scheme](self._fetcher, storage, source.canonical)
+        return replace(found, digest=files.digest, size=files.size)
+
+    async def _tracked(self, ref: Ref, access: Access, access_for: AccessFor) -> Found:
+        """Whether the remote has the file, under one of the names that versions of DVC give it."""
+        missing: RegistryError | None = None
+        for place in dvc.places(access.remote, ref):
+            store = parse(place)
+            storage = access_for(store)
+            if storage is None or store.scheme not in _DIRECT:
+                raise RegistryError("unsupported", f"no entry of the policy answers for the remote {access.remote}")
+            if storage.refused is not None:
+                raise RegistryError(storage.refused.reason, storage.refused.message)
+            try:
+                await _DIRECT[store.scheme](self._fetcher, storage, store.canonical)
+            except RegistryError as error:
+                if error.missing.reason != "not-found":
+                    raise
+                missing = error
+            else:
+                return Found()
+        told = "the remote has no file of that hash" if missing else "the hash is not one of a file in a remote"
+        raise RegistryError("not-found" if missing else "unsupported", told)

@@ -1,0 +1,54 @@
+"""Plain downloads: the strongest validator that a server gives."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Final
+
+from agent.adapters.registries.access import Access, Answer, RegistryError
+from agent.adapters.registries.fetcher import Fetcher
+from agent.core.models.ref import Digest, Size
+from agent.core.registries.outcome import Found
+
+_SHA256: Final = re.compile(r"sha-256=:([A-Za-z0-9+/]+={0,2}):")
+_LENGTH: Final = re.compile(r"/(\d+)$")
+
+
+async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
+    """What a server says of a file without sending it. Raises RegistryError; ``unsupported`` if it says nothing."""
+    headers = access.authorization()
+    answer = await fetcher.get(canonical, endpoint=access.endpoint, headers=headers, method="HEAD", scope=access.scope)
+    if answer.status in {405, 501}:
+        headers["Range"] = "bytes=0-0"
+        answer = await fetcher.get(canonical, endpoint=access.endpoint, headers=headers, scope=access.scope)
+    if answer.status in {401, 403}:
+        raise RegistryError("auth", "the server asks for credentials, or refuses those of the policy")
+    if answer.status in {404, 410}:
+        raise RegistryError("not-found", "the server has no such file")
+    if answer.status not in {200, 206}:
+        raise RegistryError("unreadable", f"the server answers with status {answer.status}")
+    return Found(digest=_digest(answer), size=_size(answer))
+
+
+def _digest(answer: Answer) -> Digest:
+    headers = answer.headers
+    declared = _SHA256.search(headers.get("repr-digest", "") or headers.get("content-digest", ""))
+    if declared is not None and answer.status == 200:
+        return Digest("sha256", base64.b64decode(declared.group(1)).hex(), "object", "sha256")
+    etag = headers.get("etag", "")
+    if etag and not etag.startswith("W/"):
+        return Digest("etag", etag.strip('"'), "object", "etag")
+    if modified := headers.get("last-modified"):
+        return Digest("mtime", f"{modified}/{_length(answer)}", "object", "mtime")
+    raise RegistryError("unsupported", "the server gives no validator: neither a digest nor ETag nor Last-Modified")
+
+
+def _length(answer: Answer) -> str:
+    ranged = _LENGTH.search(answer.headers.get("content-range", ""))
+    return ranged.group(1) if ranged else answer.headers.get("content-length", "")
+
+
+def _size(answer: Answer) -> Size:
+    length = _length(answer)
+    return Size(bytes=int(length) if length.isascii() and length.isdigit() else None, files=1)

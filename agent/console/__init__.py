@@ -1,0 +1,1 @@
+"""Commands that talk to a cluster with the user's kubeconfig: rollouts, changes, models."""

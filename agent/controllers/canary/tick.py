@@ -1,0 +1,37 @@
+"""What one tick has gathered so far; the only thing in a tick that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.adapters.traffic.router import Router
+from agent.api.canary import Canary
+from agent.controllers.canary.observing import World
+from agent.core.rollout.actions import Weights
+from agent.core.rollout.judgement import Judgement
+from agent.core.rollout.plan import Plan
+from agent.core.rollout.snapshot import Answers
+from agent.core.rollout.status import Status
+
+
+@dataclass(slots=True, kw_only=True)
+class Tick:
+    """`flagger` says why the Canary is left to a running Flagger, `lacking` what of the status would be dropped.
+
+    `stored` is the status as the API server has it, `status` the same decoded."""
+
+    canary: Canary
+    plan: Plan
+    status: Status
+    stored: Mapping[str, Any]
+    world: World
+    router: Router | None = None
+    routes: Weights | None = None
+    flagger: str = ""
+    lacking: frozenset[str] = frozenset()
+    verdict: str = ""
+    """The last judgement of this run that was no pass, in words."""
+    answers: Answers = field(default_factory=Answers)
+    judgements: list[Judgement] = field(default_factory=list)

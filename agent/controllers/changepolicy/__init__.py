@@ -1,0 +1,1 @@
+"""Whether ChangePolicies can be followed."""

@@ -1,0 +1,308 @@
+"""Tells which model or data a commit changes: compares builds, keeps the log, and says it where people look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from agent.adapters.kube.client import KubeClient
+from agent.adapters.kube.live import LiveIndex
+from agent.adapters.kube.target import Target
+from agent.api.changepolicy import ChangePolicy
+from agent.api.datatrigger import DataTrigger
+from agent.api.kustomization import Kustomization
+from agent.controllers.applied import Applied, AppliedObjects
+from agent.controllers.changelog import ChangeEntry, ChangeLog
+from agent.controllers.contentmoves import ContentMoves
+from agent.controllers.kustomization.build import Builder, Built
+from agent.controllers.resolution import Resolution
+from agent.controllers.sources import SourceSnapshot
+from agent.controllers.telling import EVENTS_PER_PASS, Teller, source_name, worth_an_event
+from agent.core.concealment import concealed_record
+from agent.core.models import ChangeRecord, Commit, FileChange, Ref, RenderedSet, Resolve, Rules, changes
+from agent.core.models.elsewhere import Elsewhere, OtherBuild
+from agent.core.objects import ObjectKey
+from agent.core.policy.judging import fault, overruled
+from agent.core.policy.referencing import rules_of
+from agent.errors import WeirError
+from agent.telemetry.events import EventRecorder, Involved, reference_to
+from agent.telemetry.metrics import Metrics
+
+Key = tuple[str, str]
+
+
+class Detected(NamedTuple):
+    """What the objects of a revision change against those that are applied.
+
+    *records* is None if that cannot be told; *new* is False if the very same objects are applied already. *moved* is
+    content that moved with no commit, and waits to be let through.
+    """
+
+    revision: str
+    records: tuple[ChangeRecord, ...] | None
+    new: bool
+    moved: tuple[ChangeRecord, ...] = ()
+
+
+class ChangeRecorder:
+    """Detects before the apply, announces on the objects after it.
+
+    The objects that were applied are remembered, so that a revision that is held, or fails, is compared with them.
+    """
+
+    def __init__(
+        self,
+        log: ChangeLog,
+        builder: Builder,
+        live: LiveIndex,
+        events: EventRecorder,
+        metrics: Metrics,
+        *,
+        canaries: Callable[[], Iterable[Mapping[str, Any]]],
+        policies: Callable[[], Iterable[ChangePolicy]],
+        resolution: Resolution,
+        triggers: Callable[[], Iterable[DataTrigger]] = tuple,
+        suspended: Callable[[Key], bool] = lambda _key: False,
+    ) -> None:
+        self._log = log
+        self._builder = builder
+        self._canaries = canaries
+        self._policies = policies
+        self._resolution = resolution
+        self.teller = Teller(log, live, events, metrics, triggers=triggers)
+        self.applied = AppliedObjects()
+        self.moves = ContentMoves(
+            log,
+            self.teller,
+            events,
+            resolution,
+            canaries=canaries,
+            learned=self.applied.moved,
+            suspended=suspended,
+        )
+        self._unannounced: dict[Key, tuple[ChangeEntry, ...]] = {}
+        self._applied: dict[Key, Applied] = {}
+        self._waiting: dict[Key, tuple[str, Detected]] = {}
+        self._home: dict[Key, OtherBuild] = {}
+
+    def forget(self, key: Key) -> None:
+        """The Kustomization is gone."""
+        for kept in (self._unannounced, self._applied, self._waiting, self._home):
+            kept.pop(key, None)
+        self.moves.forget(key)
+        self.applied.forget(key)
+
+    def base(self, key: Key) -> tuple[bytes, ...] | None:
+        """The objects with which a Kustomization's new ones were compared; None if nobody knows what is applied."""
+        applied = self._applied.get(key)
+        return applied.objects if applied is not None else None
+
+    async def detect(
+        self,
+        kustomization: Kustomization,
+        source: SourceSnapshot,
+        built: Built,
+        home: KubeClient,
+        policies: Sequence[ChangePolicy] = (),
+    ) -> Detected:
+        """Compare with what was applied last; log and record the differences. Never raises for odd manifests.
+
+        `home` is the agent's own cluster, where an earlier revision finds its variables. `policies` say what is done.
+        """
+        key = (kustomization.namespace, kustomization.name)
+        await self._log.restored.wait()
+        moved = await self.moves.awaiting(key, built.rendered) if policies else ()
+        waiting = self._waiting.get(key)
+        if waiting is not None and waiting[0] == built.digest:
+            return waiting[1]._replace(revision=source.revision, moved=moved)
+        found = await self._detect(kustomization, source, built, home, policies)
+        if found.new:
+            self._waiting[key] = (built.digest, found)
+        else:
+            self._waiting.pop(key, None)
+        return found._replace(moved=moved)
+
+    async def _detect(
+        self,
+        kustomization: Kustomization,
+        source: SourceSnapshot,
+        built: Built,
+        home: KubeClient,
+        policies: Sequence[ChangePolicy],
+    ) -> Detected:
+        key = (kustomization.namespace, kustomization.name)
+        old_revision = kustomization.status.last_applied_revision
+        base = self._applied.get(key)
+        if base is None and old_revision:
+            if old_revision == source.revision:
+                return Detected(source.revision, (), new=False)
+            base = await self._earlier_build(kustomization, source, old_revision, home)
+            if base is None:  # nothing to compare with: a first look after a restart is not a change
+                return Detected(source.revision, None, new=True)
+            self._applied[key] = base
+        if base is not None and base.digest == built.digest:
+            return Detected(source.revision, (), new=False)
+        old, exposed = (base.objects, built.exposed | base.exposed) if base else (None, built.exposed)
+        commit = Commit(old=old_revision, new=source.revision, author=source.author or None)
+        # here and not in the thread: stores belong to the loop; those of this cluster say nothing of another one
+        canaries = list(self._canaries()) if kustomization.spec.kube_config is None else []
+        try:
+            compare = partial(
+                self._compare,
+                old,
+                built.rendered,
+                commit,
+                "/".join(key),
+                canaries=canaries,
+                rules=rules_of(policies),
+                elsewhere=self._others(kustomization),
+            )
+            records = await asyncio.to_thread(compare)
+            if resolve := await self._resolve(key, records, policies):
+                records = await asyncio.to_thread(compare, resolve=resolve)
+        except Exception:  # noqa: BLE001 - a bug in telling of a change must not keep the change from the cluster
+            structlog.get_logger().exception("changes of models and data cannot be told", revision=source.revision)
+            return Detected(source.revision, None, new=True)
+        told = (concealed_record(record, exposed) for record in records)
+        shown = [overruled(policies, record) for record in told if record is not None]
+        fresh = self.teller.add(shown, kustomization, source_name(kustomization), source.revision)
+        self._unannounced[key] = (self._unannounced.get(key, ()) + fresh)[-EVENTS_PER_PASS:]
+        involved = reference_to(kustomization)
+        for entry in worth_an_event(fresh):
+            self.teller.event(involved, entry)
+        await self.teller.tell(fresh)
+        return Detected(source.revision, tuple(shown), new=True)
+
+    async def _resolve(
+        self, key: Key, records: Sequence[ChangeRecord], policies: Sequence[ChangePolicy]
+    ) -> Resolve | None:
+        """What registries know about the references that change; None if nobody is asked, or nobody knows.
+
+        What floats on the old side is what it was when it was last looked at: by now it may mean the new content.
+        """
+        before = self.moves.floats.known(key)
+        refs = [ref for r in records for ref in (r.new, r.old if r.old and r.old.pinned is True else None) if ref]
+        now = await self._resolution.resolved(refs, policies, hurry=True)
+        if not (before or now):
+            return None
+
+        def resolve(side: str, _key: ObjectKey, _slot: str, ref: Ref) -> Ref:
+            current = now.get(ref.canonical) if side == "new" or ref.pinned is True else None
+            known = current or (before.get(ref.canonical) if side == "old" else None)
+            return msgspec.structs.replace(known, spelling=ref.spelling) if known is not None else ref
+
+        return resolve
+
+    def announce(
+        self,
+        kustomization: Kustomization,
+        built: Built,
+        revision: str,
+        policies: Sequence[ChangePolicy],
+        target: Target,
+    ) -> None:
+        """The objects are applied: say on each of them what changed."""
+        key = (kustomization.namespace, kustomization.name)
+        self.moves.floats.follow(
+            kustomization, revision, built.rendered, policies, target=target, exposed=built.exposed
+        )
+        self._waiting.pop(key, None)
+        self._home.pop(key, None)
+        if kustomization.spec.kube_config is None:
+            namespaces = frozenset(entry.key.namespace for entry in built.inventory.entries)
+            self._home[key] = OtherBuild(built.rendered, namespaces)
+        self._applied[key] = Applied(revision, built.digest, built.rendered, built.exposed, rules_of(policies))
+        self.applied.put(key, self._applied[key])
+        fresh = self._unannounced.pop(key, ())
+        for entry in worth_an_event(fresh):
+            self.teller.on_object(kustomization, entry)
+
+    async def record_files(
+        self,
+        source: str,
+        involved: Involved,
+        snapshot: SourceSnapshot,
+        old: str,
+        files: Sequence[FileChange],
+        *,
+        url: str,
+    ) -> None:
+        """Data files that a new revision of a source changes (DVC, LFS, submodules), told on the source.
+
+        Policies of its namespace say whom to ask whether the content is there; `url` is the repository's address.
+        """
+        commit = Commit(old=old, new=snapshot.revision, author=snapshot.author or None)
+        namespace = involved.reference.namespace
+        policies = [policy for policy in self._policies() if policy.namespace == namespace and not policy.spec.suspend]
+        rules = rules_of(policy for policy in policies if not fault(policy))
+        compare = partial(changes, None, RenderedSet(()), files, commit, history=self._log.earlier, rules=rules)
+        records = await asyncio.to_thread(compare)
+        now = await self._resolution.resolved([r.new for r in records if r.new], policies, source=url)
+        if now:
+            records = await asyncio.to_thread(compare, resolve=_of_new_side(now))
+        fresh = self.teller.add(records, None, source, snapshot.revision)
+        for entry in worth_an_event(fresh):
+            self.teller.event(involved, entry)
+        await self.teller.tell(fresh)
+
+    def _others(self, kustomization: Kustomization) -> Elsewhere:
+        """What other Kustomizations have applied to this cluster; nothing is known of what is on another one."""
+        key = (kustomization.namespace, kustomization.name)
+        if kustomization.spec.kube_config is not None:
+            return Elsewhere({})
+        return Elsewhere({"/".join(other): build for other, build in self._home.items() if other != key})
+
+    async def _earlier_build(
+        self, kustomization: Kustomization, source: SourceSnapshot, revision: str, home: KubeClient
+    ) -> Applied | None:
+        if source.history is None:
+            return None
+        try:
+            tree = await source.history.tree_at(revision)
+            if tree is None:
+                return None
+            earlier = await self._builder.rebuild(kustomization, tree, home)
+        except WeirError:
+            return None  # the old revision cannot be read, or built with today's spec: nothing to compare with
+        return Applied(revision, earlier.digest, earlier.objects, earlier.exposed)
+
+    def _compare(
+        self,
+        old: tuple[bytes, ...] | None,
+        new: tuple[bytes, ...],
+        commit: Commit,
+        kustomization: str,
+        *,
+        canaries: Sequence[Mapping[str, Any]],
+        rules: Rules,
+        elsewhere: Elsewhere,
+        resolve: Resolve | None = None,
+    ) -> list[ChangeRecord]:
+        """Runs in a thread: decoding two builds of a large application takes a while."""
+        before = RenderedSet.from_json(old) if old is not None else None
+        after = RenderedSet.from_json(new)
+        return changes(
+            before,
+            after,
+            (),
+            commit,
+            kustomization,
+            history=self._log.earlier,
+            resolve=resolve,
+            canaries=canaries,
+            rules=rules,
+            elsewhere=elsewhere.users_of,
+        )
+
+
+def _of_new_side(now: Mapping[str, Ref]) -> Resolve:
+    def resolve(side: str, _key: ObjectKey, _slot: str, ref: Ref) -> Ref:
+        known = now.get(ref.canonical) if side == "new" else None
+        return msgspec.structs.replace(known, spelling=ref.spelling) if known is not None else ref
+
+    return resolve

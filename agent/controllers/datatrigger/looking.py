@@ -1,0 +1,169 @@
+"""What the sources of a DataTrigger refer to now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from agent.api.datatrigger import DataTrigger
+from agent.api.gitrepository import GitRepository
+from agent.api.kustomization import Kustomization
+from agent.controllers.applied import AppliedObjects
+from agent.controllers.sources import SourceKey, SourceRegistry
+from agent.core.models import FileChange, Ref
+from agent.core.models.extract.files import file_slots
+from agent.core.models.extract.slot import MalformedError, Slot
+from agent.core.trigger.selection import KUSTOMIZATION, REPOSITORY, Place, listens_to, object_name, selected
+from agent.core.trigger.sighting import Sighting
+from agent.runtime.store import Store
+
+Key = tuple[str, str]
+
+
+class _Looked(NamedTuple):
+    """Which versions of what Kustomizations have applied a trigger has seen, at which generation of its spec."""
+
+    uid: str
+    generation: int
+    versions: dict[Key, int]
+
+
+class Lookout:
+    """Reads what Kustomizations have applied, and which files of GitRepositories differ from those looked at before.
+
+    `meant` tells what the references of a Kustomization mean, by canonical form, as far as registries were asked. What
+    a trigger has seen already is not read again, so that a commit costs what it changes.
+    """
+
+    def __init__(
+        self,
+        kustomizations: Store[Kustomization],
+        repositories: Store[GitRepository],
+        applied: AppliedObjects,
+        registry: SourceRegistry,
+        meant: Callable[[Key], Mapping[str, Ref]],
+    ) -> None:
+        self._kustomizations = kustomizations
+        self._repositories = repositories
+        self._applied = applied
+        self._registry = registry
+        self._meant = meant
+        self._looked: dict[Key, _Looked] = {}
+
+    def forget(self, key: Key) -> None:
+        """The trigger is gone, or what it has seen did not get into its status: everything is looked at again."""
+        self._looked.pop(key, None)
+
+    def present(self, trigger: DataTrigger) -> frozenset[str]:
+        """The sources of the namespace that the trigger listens to, as `Kind/name`."""
+        found = {f"{source.KIND}/{source.name}" for source in self._sources(trigger)}
+        stores = ((KUSTOMIZATION, self._kustomizations), (REPOSITORY, self._repositories))
+        unknown = tuple(f"{kind}/" for kind, store in stores if not store.synced.is_set())
+        # Before a store is filled nothing in it counts as gone.
+        return frozenset(found | {known.name for known in trigger.status.sources if known.name.startswith(unknown)})
+
+    async def look(self, trigger: DataTrigger) -> list[Sighting]:
+        """One sighting for each source with news that can be looked at now.
+
+        If these do not get into the status of the trigger, `forget` has to be called.
+        """
+        found, versions = [], self._begin(trigger)
+        revisions = {known.name: known.revision for known in trigger.status.sources}
+        for source in self._sources(trigger):
+            seen = revisions.get(f"{source.KIND}/{source.name}", "")
+            if isinstance(source, Kustomization):
+                sighting = await self._objects(trigger, source, seen, versions)
+            else:
+                sighting = await self._files(trigger, source, seen)
+            if sighting is not None:
+                found.append(sighting)
+        return found
+
+    def _begin(self, trigger: DataTrigger) -> dict[Key, int]:
+        """The versions that the trigger has seen."""
+        key, metadata = (trigger.namespace, trigger.name), trigger.metadata
+        known = self._looked.get(key)
+        asked = trigger.requested_at not in {None, trigger.status.last_handled_reconcile_at}
+        if known is None or asked or (known.uid, known.generation) != (metadata.uid, metadata.generation):
+            known = self._looked[key] = _Looked(metadata.uid, metadata.generation, {})
+        return known.versions
+
+    def _sources(self, trigger: DataTrigger) -> Iterator[Kustomization | GitRepository]:
+        for kustomization in self._kustomizations.list(trigger.namespace):
+            if listens_to(trigger, KUSTOMIZATION, kustomization.name, kustomization.metadata.labels):
+                yield kustomization
+        for repository in self._repositories.list(trigger.namespace):
+            if listens_to(trigger, REPOSITORY, repository.name, repository.metadata.labels):
+                yield repository
+
+    async def _objects(
+        self, trigger: DataTrigger, kustomization: Kustomization, seen: str, versions: dict[Key, int]
+    ) -> Sighting | None:
+        key = (kustomization.namespace, kustomization.name)
+        applied, version = self._applied.get(key), self._applied.version(key)
+        if applied is None or (versions.get(key) == version and seen):
+            return None
+        if not _is_current(applied.revision, kustomization, seen):
+            return None
+        versions[key] = version
+        meant = self._meant(key)
+        places = [
+            Place(
+                object_name(reference.key.kind, reference.key.namespace, reference.key.name),
+                reference.slot.name,
+                reference.slot.kind,
+                _meaning(reference.slot.ref, meant),
+            )
+            for reference in await self._applied.references(key, applied)
+        ]
+        return Sighting(f"{KUSTOMIZATION}/{kustomization.name}", applied.revision, selected(trigger, places))
+
+    async def _files(self, trigger: DataTrigger, repository: GitRepository, seen: str) -> Sighting | None:
+        """The files that have changed since they were looked at; at the first look there is nothing to compare with."""
+        snapshot = self._registry.get(SourceKey(REPOSITORY, repository.namespace, repository.name))
+        if snapshot is None or snapshot.history is None:
+            return None
+        if seen == snapshot.revision:
+            return None
+        changed = await snapshot.history.files_changed(seen) if seen else ()
+        places = await asyncio.to_thread(lambda: [place for change in changed for place in _places(change)])
+        return Sighting(f"{REPOSITORY}/{repository.name}", snapshot.revision, selected(trigger, places), whole=False)
+
+
+def _is_current(revision: str, kustomization: Kustomization, seen: str) -> bool:
+    """False for a revision that is behind one with news that was looked at: to a replica that lags, old data is new."""
+    attempted = kustomization.status.last_attempted_revision
+    return revision == attempted or seen != attempted
+
+
+def _meaning(ref: Ref, meant: Mapping[str, Ref]) -> Ref:
+    known = meant.get(ref.canonical)
+    return replace(known, spelling=ref.spelling) if known is not None else ref
+
+
+def _places(change: FileChange) -> Iterator[Place]:
+    """What a file that differs refers to now, and did before. A file that cannot be read says nothing."""
+    try:
+        old = _slots(change, "old")
+        new = _slots(change, "new")
+    except MalformedError:
+        return
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        some = after or before
+        assert some is not None
+        yield Place(
+            object_name("File", "", change.path),
+            name,
+            some.kind,
+            after.ref if after is not None else None,
+            before.ref if before is not None else None,
+        )
+
+
+def _slots(change: FileChange, side: str) -> dict[str, Slot]:
+    blob = change.old if side == "old" else change.new
+    return {slot.name: slot for slot in file_slots(change.path, blob)} if blob is not None else {}

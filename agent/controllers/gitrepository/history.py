@@ -1,0 +1,98 @@
+"""Earlier commits of a repository, fetched on demand into the mirror that the current one came from."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from agent.adapters.git import (
+    GitMirrors,
+    GitOperationError,
+    GitRemote,
+    GitTree,
+    GitTreeWithSubmodules,
+    with_submodules,
+)
+from agent.controllers.gitrepository.recipe import Recipe
+from agent.core.gitref import GitReference, commit_of_revision
+from agent.core.models import Blob, FileChange
+from agent.core.models.extract.files import wants
+from agent.core.models.extract.pointers import SUBMODULE
+from agent.core.tree import Tree
+
+_FILES = 500  # changed data files looked at in one commit; a mass change of pointers is not told file by file
+
+
+class GitHistory:
+    """Implements `sources.History` for one commit, whose files are given."""
+
+    def __init__(
+        self,
+        mirrors: GitMirrors,
+        remote: GitRemote,
+        files: GitTree | GitTreeWithSubmodules,
+        recipe: Recipe,
+        timeout: float,
+    ) -> None:
+        self._mirrors = mirrors
+        self._remote = remote
+        self._files = files
+        self._recipe = recipe
+        self._timeout = timeout
+
+    async def tree_at(self, revision: str) -> Tree | None:
+        """The tree of an earlier revision as it would be composed today, None if it cannot be had."""
+        files = await self._files_at(revision)
+        if files is None:
+            return None
+        return await asyncio.to_thread(self._recipe.composition.compose, files)
+
+    async def files_changed(self, old: str) -> tuple[FileChange, ...]:
+        """Changed files that may stand for data; empty if the earlier revision cannot be had."""
+        before = await self._files_at(old)
+        if before is None:
+            return ()
+        return await asyncio.to_thread(self._compare, before)
+
+    async def _files_at(self, revision: str) -> GitTree | GitTreeWithSubmodules | None:
+        sha = commit_of_revision(revision)
+        if sha is None:
+            return None
+        try:
+            commit = await self._mirrors.checkout(self._remote, GitReference(commit=sha), self._timeout)
+            if not self._recipe.submodules:
+                return commit.tree
+            wanted = self._recipe.composition.reaches
+            return await with_submodules(self._mirrors, self._remote, commit, self._timeout, wanted)
+        except GitOperationError:
+            return None  # force-pushed away, or the server hands out tips only
+
+    def _compare(self, before: GitTree | GitTreeWithSubmodules) -> tuple[FileChange, ...]:
+        after = self._files
+        found = []
+        changes = (change for change in _changes(after, before) if self._recipe.composition.takes(change))
+        for path in itertools.islice(changes, 20 * _FILES):
+            old, new = _blob(before, path), _blob(after, path)
+            if old is not None or new is not None:
+                found.append(FileChange(path, old, new))
+            if len(found) == _FILES:
+                break
+        return tuple(found)
+
+
+def _changes(after: GitTree | GitTreeWithSubmodules, before: GitTree | GitTreeWithSubmodules) -> list[str]:
+    """Paths that differ. What was one commit with and one without submodules is compared without."""
+    if isinstance(after, GitTreeWithSubmodules):
+        return [change.path for change in after.diff(before)]
+    own = before.root if isinstance(before, GitTreeWithSubmodules) else before
+    return [change.path for change in after.diff(own)]
+
+
+def _blob(tree: GitTree | GitTreeWithSubmodules, path: str) -> Blob | None:
+    commit = tree.gitlink(path)
+    if commit is not None:
+        return Blob(commit.encode(), SUBMODULE)
+    stat = tree.stat(path)
+    if stat is None or stat.kind != "file" or not wants(path, stat.size):
+        return None
+    return Blob(tree.read(path))

@@ -1,0 +1,121 @@
+"""Says what changed where people look: in the change log, the log, the metrics, and events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from agent.adapters.kube.live import LiveIndex
+from agent.api.datatrigger import DataTrigger
+from agent.api.gitrepository import GitRepository
+from agent.api.kustomization import Kustomization
+from agent.controllers.changelog import ChangeEntry, ChangeLog
+from agent.controllers.kustomization.reporter import COMPONENT
+from agent.controllers.sources import SOURCE_COMPONENT
+from agent.core.models import ChangeRecord
+from agent.core.models.ref import is_absent
+from agent.core.objects import ObjectKey
+from agent.core.trigger.selection import with_jobs
+from agent.telemetry.events import EventRecorder, EventType, Involved, ObjectReference
+from agent.telemetry.metrics import Metrics
+
+EVENTS_PER_PASS = 50
+_TURN = 50
+_QUIET = frozenset({"scale", "traffic"})
+_WARNINGS = frozenset({"parse-error", "floated", "pin-lost", "stale-serving"})
+
+
+class Teller:
+    """Takes records; what is in the log already is not told again."""
+
+    def __init__(
+        self,
+        log: ChangeLog,
+        live: LiveIndex,
+        events: EventRecorder,
+        metrics: Metrics,
+        *,
+        triggers: Callable[[], Iterable[DataTrigger]],
+    ) -> None:
+        self._log = log
+        self._live = live
+        self._events = events
+        self._metrics = metrics
+        self._triggers = triggers
+
+    def add(
+        self, records: Iterable[ChangeRecord], kustomization: Kustomization | None, source: str, revision: str
+    ) -> tuple[ChangeEntry, ...]:
+        """Into the change log, with the triggers that each would have start a run; returns what was not in it.
+
+        Files come by no Kustomization; `source` is `Kind/namespace/name`.
+        """
+        if kustomization is not None:
+            namespace, name, labels = kustomization.namespace, kustomization.name, kustomization.metadata.labels
+        else:
+            _, namespace, name = source.split("/")
+            labels = {}
+        by = f"{namespace}/{name}" if kustomization is not None else ""
+        now, triggers = datetime.now(UTC), list(self._triggers())
+        named = (with_jobs(record, namespace, name, labels, triggers) for record in records)
+        return self._log.add(
+            ChangeEntry(
+                at=now, kustomization=by, source=source, revision=revision, text=record.describe(), record=record
+            )
+            for record in named
+        )
+
+    async def tell(self, fresh: Sequence[ChangeEntry]) -> None:
+        """In log and metrics. The first look at a large application finds hundreds: others get their turn between."""
+        log = structlog.get_logger()
+        await self._log.keep(fresh)
+        for position, entry in enumerate(fresh, start=1):
+            record = entry.record
+            self._metrics.changes.labels(record.kind, record.op, record.action).inc()
+            log.info(
+                entry.text,
+                changeId=record.id,
+                changeKind=record.kind,
+                op=record.op,
+                action=record.action,
+                revision=entry.revision,
+            )
+            if position % _TURN == 0:
+                await asyncio.sleep(0)
+
+    def event(self, involved: Involved, entry: ChangeEntry) -> None:
+        """An event about a source or a Kustomization, or whatever else is involved."""
+        record = entry.record
+        reason = "".join(part.capitalize() for part in f"{record.kind}-{record.op}".split("-"))
+        kind: EventType = "Warning" if record.op in _WARNINGS or is_absent(record.new) else "Normal"
+        about_source = involved.reference.group == GitRepository.GROUP
+        group = GitRepository.GROUP if about_source else Kustomization.GROUP
+        component = SOURCE_COMPONENT if about_source else COMPONENT
+        annotations = {"weir.dev/change-id": record.id, f"{group}/revision": entry.revision}
+        self._events.event(involved, kind, reason, entry.text, component=component, annotations=annotations)
+
+    def on_object(self, kustomization: Kustomization, entry: ChangeEntry) -> None:
+        """An event on the object of a record. Those on another cluster get none."""
+        target = entry.record.object
+        seen = self._live.fingerprint(ObjectKey(target.group, target.kind, target.namespace, target.name))
+        if seen is None or kustomization.spec.kube_config is not None:
+            return
+        api_version = f"{target.group}/{target.version}" if target.group else target.version
+        reference = ObjectReference(
+            api_version=api_version, kind=target.kind, namespace=target.namespace, name=target.name, uid=seen.uid
+        )
+        self.event(Involved(reference), entry)
+
+
+def worth_an_event(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
+    """What people want to hear of, of a number that they can bear."""
+    return [entry for entry in entries if entry.record.kind not in _QUIET][:EVENTS_PER_PASS]
+
+
+def source_name(kustomization: Kustomization) -> str:
+    """How entries name the source of a Kustomization."""
+    reference = kustomization.spec.source_ref
+    return f"{reference.kind}/{kustomization.source_namespace}/{reference.name}"

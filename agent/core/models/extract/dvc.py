@@ -1,0 +1,123 @@
+"""DVC files: ``.dvc``, ``dvc.lock`` and ``dvc.yaml``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agent.core.models.extract.document import canonical
+from agent.core.models.extract.slot import MalformedError, Slot, mapping, mappings, text
+from agent.core.models.redact import bounded, redact
+from agent.core.models.ref import OPAQUE, Digest, Identity, Ref, Size, literal, unresolved
+
+
+def dvc_file(document: Mapping[str, Any]) -> Iterator[Slot]:
+    """Outputs of a ``.dvc`` file and, for imports, where they came from."""
+    for out, here in mappings(document, "outs", "$"):
+        yield _tracked(out, here, "out")
+    for dep, here in mappings(document, "deps", "$"):
+        repo = mapping(dep, "repo", here)
+        name = text(dep, "path", here) or "import"
+        if repo:
+            url, rev = redact(text(repo, "url", here)), text(repo, "rev_lock", here) or text(repo, "rev", here)
+            pinned = bool(re.fullmatch(r"[0-9a-f]{40}", rev))
+            identity = Identity(revision=rev) if pinned else Identity(unresolved="offline")
+            ref = Ref(f"{url}@{rev}", "git", f"{url.rstrip('/')}@{rev}", pinned, identity)
+            yield Slot(f"dep[{name}].repo", "data", ref, here)
+        elif any(field in dep for field in ("md5", "etag", "checksum", "hash")):
+            yield _tracked(dep, here, "dep")
+
+
+def dvc_lock(document: Mapping[str, Any]) -> Iterator[Slot]:
+    """Outputs, dependencies, parameters and command of every stage that ``dvc repro`` ran."""
+    # The first schema had the stages at the top level.
+    stages, base = (mapping(document, "stages", "$"), "$.stages") if "schema" in document else (document, "$")
+    for name in sorted(stages, key=str):
+        stage, here = mapping(stages, name, base), f"{base}.{name}"
+        for field, word in (("deps", "dep"), ("outs", "out")):
+            for entry, inner in mappings(stage, field, here):
+                slot = _tracked(entry, inner, word)
+                yield slot._replace(name=f"stage[{name}].{slot.name}")
+        params = mapping(stage, "params", here)
+        for source in sorted(params, key=str):
+            value = bounded(canonical(params[source], f"{here}.params"))
+            yield Slot(f"stage[{name}].params[{source}]", "pipeline", literal(value), f"{here}.params")
+        if command := stage.get("cmd"):
+            shown = bounded(command if isinstance(command, str) else canonical(command, f"{here}.cmd"))
+            yield Slot(f"stage[{name}].cmd", "pipeline", literal(shown), f"{here}.cmd")
+    for entry, here in mappings(document, "datasets", "$"):
+        yield from _dataset(entry, here)
+
+
+def _dataset(entry: Mapping[str, Any], path: str) -> Iterator[Slot]:
+    name, url = text(entry, "name", path), redact(text(entry, "url", path))
+    lock = text(entry, "rev_lock", path) or text(entry, "version", path)
+    canonical = f"{url}@{lock}" if lock else url
+    identity = Identity(revision=lock) if lock else Identity(unresolved="offline")
+    yield Slot(f"dataset[{name}]", "data", Ref(canonical, "dvc", canonical, bool(lock), identity), path)
+
+
+def _tracked(entry: Mapping[str, Any], path: str, word: str) -> Slot:
+    """One path with the hash that DVC recorded for it."""
+    name = text(entry, "path", path)
+    if not name:
+        raise MalformedError(path, "has no path")
+    algorithm, value = _hash_of(entry, path)
+    size = Size(bytes=_count(entry, "size", path), files=_count(entry, "nfiles", path))
+    size_or_none = size if size != Size() else None
+    slot = f"{word}[{name}]"
+    if not value:
+        # Cloud-versioned folders list their files one by one; outputs that were never pushed have no hash at all.
+        files = sorted(f"{text(f, 'relpath', p)}={'.'.join(_hash_of(f, p))}" for f, p in mappings(entry, "files", path))
+        if not files:
+            return Slot(slot, "data", unresolved(name, "dvc", f"dvc:{name}", OPAQUE), path)
+        algorithm, value = "listing", _sha256("\n".join(files))
+    folder = value.endswith(".dir") or algorithm == "listing"
+    strength = "etag" if algorithm == "etag" else "sha256" if algorithm in {"listing", "sha256"} else "md5"
+    digest = Digest(algorithm, value, "listing" if folder else "object", strength)
+    canonical = f"dvc:{algorithm}:{value}"
+    return Slot(slot, "data", Ref(name, "dvc", canonical, True, Identity(revision=value), digest, size_or_none), path)
+
+
+def _hash_of(entry: Mapping[str, Any], path: str) -> tuple[str, str]:
+    for field in ("md5", "sha256", "etag", "checksum"):
+        if value := text(entry, field, path):
+            return field, value
+    cloud = mapping(entry, "cloud", path)
+    for remote in sorted(cloud, key=str):
+        found = mapping(cloud, remote, f"{path}.cloud")
+        if value := text(found, "version_id", path) or text(found, "etag", path):
+            return "etag", value
+    return "", ""
+
+
+def _count(entry: Mapping[str, Any], field: str, path: str) -> int | None:
+    value = text(entry, field, path)
+    return int(value) if value.isascii() and value.isdigit() else None
+
+
+def _sha256(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def dvc_yaml(document: Mapping[str, Any]) -> Iterator[Slot]:
+    """Stages and artifacts as they are written: what the lock file will be made from."""
+    stages = mapping(document, "stages", "$")
+    for name in sorted(stages, key=str):
+        value = bounded(canonical(stages[name], f"$.stages.{name}"))
+        yield Slot(f"stage[{name}]", "pipeline", literal(value), f"$.stages.{name}")
+    artifacts = mapping(document, "artifacts", "$")
+    for name in sorted(artifacts, key=str):
+        value = bounded(canonical(artifacts[name], f"$.artifacts.{name}"))
+        yield Slot(f"artifact[{name}]", "pipeline", literal(value), f"$.artifacts.{name}")
+    for entry, here in mappings(document, "datasets", "$"):
+        rev = text(entry, "rev", here)
+        url = redact(text(entry, "url", here))
+        pinned = bool(re.fullmatch(r"[0-9a-f]{40}", rev))
+        spelled = f"{url}@{rev}" if rev else url
+        identity = Identity(revision=rev) if pinned else Identity(unresolved="offline")
+        yield Slot(
+            f"dataset[{text(entry, 'name', here)}]", "data", Ref(spelled, "dvc", spelled, pinned, identity), here
+        )

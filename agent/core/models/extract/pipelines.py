@@ -1,0 +1,140 @@
+"""Pipelines that make models: Argo Workflows (argoproj.io), Tekton (tekton.dev), Kubeflow (pipelines.kubeflow.org)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from agent.core.models.extract import fields
+from agent.core.models.extract.container import Place, container_slots
+from agent.core.models.extract.document import canonical
+from agent.core.models.extract.mounts import Mounts
+from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, mappings, text
+from agent.core.models.grammar import parse
+from agent.core.models.ref import literal
+from agent.core.models.rendered import Object
+
+ARGO: Final = "argoproj.io"
+TEKTON: Final = "tekton.dev"
+KUBEFLOW: Final = "pipelines.kubeflow.org"
+
+
+def workflow(obj: Object, context: Context) -> Iterator[Slot]:
+    """Arguments, input artifacts and containers of an Argo Workflow."""
+    yield from _workflow(*at(obj, "spec"), context)
+
+
+def cron_workflow(obj: Object, context: Context) -> Iterator[Slot]:
+    """The same below ``workflowSpec``."""
+    yield from _workflow(*at(obj, "spec", "workflowSpec"), context)
+
+
+def _workflow(spec: Mapping[str, Any], path: str, context: Context) -> Iterator[Slot]:
+    arguments = mapping(spec, "arguments", path)
+    for parameter, here in mappings(arguments, "parameters", f"{path}.arguments"):
+        yield from _parameter(parameter, here)
+    yield from _artifacts(arguments, f"{path}.arguments", "")
+    yield from fields.named((mapping(spec, "workflowTemplateRef", path), f"{path}.workflowTemplateRef"), "name",
+                            "template", "workflowtemplate", "pipeline")  # fmt: skip
+    for template, here in mappings(spec, "templates", path):
+        label = f"template[{text(template, 'name', here) or 'unnamed'}]."
+        inputs = mapping(template, "inputs", here)
+        yield from _artifacts(inputs, f"{here}.inputs", label)
+        for field in ("container", "script"):
+            step = mapping(template, field, here)
+            if step:
+                place = Place(f"{label}{field}", f"{here}.{field}", context, Mounts((), context))
+                yield from container_slots(step, place)
+
+
+def _parameter(parameter: Mapping[str, Any], path: str, prefix: str = "") -> Iterator[Slot]:
+    value = parameter.get("value", parameter.get("default"))
+    if value is None:
+        return
+    shown = value if isinstance(value, str) else canonical(value, f"{path}.value")
+    name = f"{prefix}param[{text(parameter, 'name', path)}]"
+    # An address among the parameters is what the pipeline works on; anything else is a setting of it.
+    if "://" in shown and not any(character.isspace() for character in shown):
+        yield Slot(name, "data", parse(shown), f"{path}.value")
+    else:
+        yield Slot(name, "pipeline", literal(shown), f"{path}.value")
+
+
+def _artifacts(parent: Mapping[str, Any], path: str, label: str) -> Iterator[Slot]:
+    for artifact, here in mappings(parent, "artifacts", path):
+        spelled, revision = _address(artifact, here)
+        if spelled:
+            name = f"{label}artifact[{text(artifact, 'name', here) or 'unnamed'}]"
+            yield Slot(name, "data", parse(spelled, revision=revision), here)
+
+
+def _address(artifact: Mapping[str, Any], path: str) -> tuple[str, str]:
+    """(address, revision) of an artifact in one of the stores that Argo knows."""
+    for field, scheme in (("s3", "s3"), ("gcs", "gs"), ("oss", "oss")):
+        store = mapping(artifact, field, path)
+        if store:
+            return f"{scheme}://{text(store, 'bucket', path)}/{text(store, 'key', path)}", ""
+    git = mapping(artifact, "git", path)
+    if git:
+        return text(git, "repo", path), text(git, "revision", path)
+    return text(mapping(artifact, "http", path), "url", path), ""
+
+
+def tekton(obj: Object, context: Context) -> Iterator[Slot]:
+    """Parameters, steps and bundles of Tekton tasks, pipelines and runs."""
+    spec, path = at(obj, "spec")
+    for parameter, here in mappings(spec, "params", path):
+        yield from _parameter(parameter, here)
+    for field in ("taskRef", "pipelineRef"):
+        reference = (mapping(spec, field, path), f"{path}.{field}")
+        yield from fields.image(reference, "bundle", f"{field}.bundle", "pipeline")
+        yield from fields.named(reference, "name", field, field.removesuffix("Ref"), "pipeline")
+    for task, here in mappings(spec, "tasks", path):
+        label = f"task[{text(task, 'name', here) or 'unnamed'}]."
+        for parameter, inner in mappings(task, "params", here):
+            yield from _parameter(parameter, inner, label)
+        reference = (mapping(task, "taskRef", here), f"{here}.taskRef")
+        yield from fields.image(reference, "bundle", f"{label}bundle", "pipeline")
+        yield from _steps(mapping(task, "taskSpec", here), f"{here}.taskSpec", label, context)
+    yield from _steps(spec, path, "", context)
+
+
+def _steps(spec: Mapping[str, Any], path: str, label: str, context: Context) -> Iterator[Slot]:
+    for step, here in mappings(spec, "steps", path):
+        name = f"{label}step[{text(step, 'name', here) or 'unnamed'}]"
+        yield from container_slots(step, Place(name, here, context, Mounts((), context)))
+
+
+def kubeflow(obj: Object, _: Context) -> Iterator[Slot]:
+    """A version of a Kubeflow pipeline: its parameters, and the images and importers of its executors."""
+    yield from compiled(*at(obj, "spec", "pipelineSpec"))
+
+
+def compiled(spec: Mapping[str, Any], path: str) -> Iterator[Slot]:
+    """What the Kubeflow compiler writes."""
+    inputs, here = mapping(mapping(spec, "root", path), "inputDefinitions", path), f"{path}.root.inputDefinitions"
+    parameters, here = mapping(inputs, "parameters", here), f"{here}.parameters"
+    for name in sorted(parameters, key=str):
+        found = mapping(parameters, name, here)
+        yield from _parameter({"name": str(name), "value": found.get("defaultValue")}, f"{here}.{name}")
+    executors, here = (
+        mapping(mapping(spec, "deploymentSpec", path), "executors", path),
+        f"{path}.deploymentSpec.executors",
+    )
+    for name in sorted(executors, key=str):
+        executor, inner = mapping(executors, name, here), f"{here}.{name}"
+        container = (mapping(executor, "container", inner), f"{inner}.container")
+        yield from fields.image(container, "image", f"executor[{name}].image", traits=fields.NONE)
+        uri = mapping(mapping(executor, "importer", inner), "artifactUri", f"{inner}.importer")
+        yield from fields.uri((uri, f"{inner}.importer"), "constant", f"executor[{name}].artifact", "data",
+                              traits=fields.NONE)  # fmt: skip
+
+
+EXTRACTORS: Final[Mapping[tuple[str, str], Extractor]] = {
+    (ARGO, "Workflow"): workflow,
+    (ARGO, "WorkflowTemplate"): workflow,
+    (ARGO, "ClusterWorkflowTemplate"): workflow,
+    (ARGO, "CronWorkflow"): cron_workflow,
+    (KUBEFLOW, "PipelineVersion"): kubeflow,
+    **dict.fromkeys(((TEKTON, kind) for kind in ("Task", "Pipeline", "TaskRun", "PipelineRun")), tekton),
+}

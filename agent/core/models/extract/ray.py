@@ -1,0 +1,106 @@
+"""Ray Serve applications of a RayService (ray.io): a YAML document in a text field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from agent.core.models.extract import fields
+from agent.core.models.extract.document import load
+from agent.core.models.extract.slot import (
+    Context,
+    Extractor,
+    MalformedError,
+    Slot,
+    Trait,
+    at,
+    items,
+    mapping,
+    mappings,
+    text,
+)
+from agent.core.models.grammar import Grammar, parse
+from agent.core.models.record import Kind
+from agent.core.models.ref import literal
+from agent.core.models.rendered import Object
+
+GROUP: Final = "ray.io"
+MODEL_ARGUMENTS: Final = ("model", "model_id", "model_name", "model_path", "model_uri")
+_ENGINE: Final[Mapping[str, tuple[Kind, frozenset[Trait]]]] = {
+    "tokenizer": ("tokenizer", fields.OUTPUT),
+    "quantization": ("quantization", fields.OUTPUT),
+    "dtype": ("config", fields.OUTPUT),
+    "max_model_len": ("config", fields.OUTPUT),
+    "trust_remote_code": ("config", fields.OUTPUT),
+    "tensor_parallel_size": ("config", fields.ACCELERATOR),
+    "pipeline_parallel_size": ("config", fields.ACCELERATOR),
+}
+
+
+def ray_service(obj: Object, _: Context) -> Iterator[Slot]:
+    """Applications: their code, models, adapters and replicas."""
+    spec, path = at(obj, "spec")
+    written = text(spec, "serveConfigV2", path)
+    if not written:
+        return
+    where = f"{path}.serveConfigV2"
+    for application, here in mappings(load(written, where), "applications", where):
+        yield from _application(application, here, f"app[{text(application, 'name', here) or 'default'}]")
+
+
+def _application(application: Mapping[str, Any], path: str, label: str) -> Iterator[Slot]:
+    parent = (application, path)
+    yield from fields.value(parent, "import_path", f"{label}.import_path", "code-image", fields.POD)
+    environment, here = mapping(application, "runtime_env", path), f"{path}.runtime_env"
+    yield from fields.uri((environment, here), "working_dir", f"{label}.working_dir", "code-image")
+    for module in sorted(str(item) for item in items(environment, "py_modules", here)):
+        ref = parse(module)
+        yield Slot(f"{label}.py_module[{module}]", "code-image", ref, f"{here}.py_modules", fields.POD)
+    packages = environment.get("pip")
+    if isinstance(packages, list):
+        joined = ",".join(sorted(map(str, packages)))
+        yield Slot(f"{label}.pip", "code-image", literal(joined), f"{here}.pip", fields.POD)
+    arguments, here = mapping(application, "args", path), f"{path}.args"
+    for name in MODEL_ARGUMENTS:
+        if isinstance(arguments.get(name), str):
+            yield from fields.uri((arguments, here), name, f"{label}.{name}")
+    configs = items(arguments, "llm_configs", here)
+    for index, config in enumerate(configs):
+        yield from _llm_config(config, f"{here}.llm_configs[{index}]", label, len(configs) > 1)
+    for deployment, inner in mappings(application, "deployments", path):
+        prefix = f"{label}.deployment[{text(deployment, 'name', inner)}]."
+        yield from fields.scale((deployment, inner), "num_replicas", prefix=prefix)
+
+
+def _llm_config(config: Any, path: str, label: str, several: bool) -> Iterator[Slot]:
+    if isinstance(config, str):
+        # The name of a file that the application reads when it starts.
+        key = f"[{config}]" if several else ""
+        yield Slot(f"{label}.llm_config{key}", "config", parse(config), path, fields.OUTPUT)
+        return
+    if not isinstance(config, Mapping):
+        raise MalformedError(path, "is not a mapping")
+    loading, here = mapping(config, "model_loading_config", path), f"{path}.model_loading_config"
+    name = text(loading, "model_id", here)
+    base = f"{label}.llm[{name}]" if several else label
+    engine, engine_path = mapping(config, "engine_kwargs", path), f"{path}.engine_kwargs"
+    source = loading.get("model_source")
+    spelled = text(source, "bucket_uri", here) if isinstance(source, Mapping) else text(loading, "model_source", here)
+    if spelled or name:
+        ref = parse(spelled or name, Grammar.HUB, revision=text(engine, "revision", engine_path))
+        yield Slot(f"{base}.model", "model", ref, here, fields.POD)
+    if spelled and name:
+        yield Slot(f"{base}.model_id", "config", literal(name), f"{here}.model_id", fields.NAME)
+    for key, (kind, traits) in _ENGINE.items():
+        if key == "tokenizer":
+            yield from fields.uri((engine, engine_path), key, f"{base}.{key}", kind, Grammar.HUB)
+        else:
+            yield from fields.value((engine, engine_path), key, f"{base}.{key}", kind, traits)
+    lora = (mapping(config, "lora_config", path), f"{path}.lora_config")
+    yield from fields.uri(lora, "dynamic_lora_loading_path", f"{base}.adapters", "adapter")
+    deployment = (mapping(config, "deployment_config", path), f"{path}.deployment_config")
+    yield from fields.scale(deployment, "num_replicas", prefix=f"{base}.")
+    yield from fields.value((config, path), "accelerator_type", f"{base}.accelerators", "scale", fields.ACCELERATOR)
+
+
+EXTRACTORS: Final[Mapping[tuple[str, str], Extractor]] = {(GROUP, "RayService"): ray_service}

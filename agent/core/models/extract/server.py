@@ -1,0 +1,45 @@
+"""A row of the table of model servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from agent.core.models.extract.slot import Trait
+from agent.core.models.record import Kind
+from agent.core.models.spelled import Grammar
+
+
+class Setting(NamedTuple):
+    """A flag beside the model. *reference*: its value is a reference; *revision*: the flag of its revision."""
+
+    kind: Kind
+    traits: frozenset[Trait] = frozenset({"output"})
+    env: str = ""
+    reference: bool = False
+    revision: str = ""
+
+
+class Server(NamedTuple):
+    """One row: *programs* are word sequences in the command, *images* parts of the image repository.
+
+    A server with *hot_adapters* can load adapters while it runs, if *hot_env* (where given) allows it.
+    """
+
+    name: str
+    programs: tuple[tuple[str, ...], ...]
+    images: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    positional: bool = False
+    model_env: tuple[str, ...] = ()
+    revision: tuple[str, ...] = ()
+    revision_env: tuple[str, ...] = ()
+    grammar: Grammar = Grammar.HUB
+    settings: Mapping[str, Setting] = {}
+    adapters: tuple[str, ...] = ()
+    adapters_env: str = ""
+    switches: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
+    hot_adapters: bool = False
+    hot_env: str = ""
+    config_file: bool = False

@@ -1,0 +1,363 @@
+"""Model servers: how each is recognised and which flags and variables name what it serves.
+
+Flags and variables are those of each server's own documentation. A flag wins over a variable. Only listed settings
+become slots: an unlisted flag may hold a password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from agent.core.models.extract.downloads import COPY, HF_DOWNLOAD, STORAGE_INITIALIZER
+from agent.core.models.extract.server import Server, Setting
+from agent.core.models.spelled import Grammar
+
+_OUTPUT: Final = Setting("config")
+_NAME: Final = Setting("config", frozenset({"api-name"}))
+_SHARDS: Final = Setting("config", frozenset({"accelerator"}))
+_PLAIN: Final = Setting("config", frozenset())
+_QUANTIZATION: Final = Setting("quantization")
+_TEMPLATE: Final = Setting("chat-template", reference=True)
+
+_VLLM_SETTINGS: Final[Mapping[str, Setting]] = {
+    "tokenizer": Setting("tokenizer", reference=True, revision="tokenizer-revision"),
+    "tokenizer-mode": Setting("tokenizer"),
+    "chat-template": _TEMPLATE,
+    "chat-template-content-format": Setting("chat-template"),
+    "quantization": _QUANTIZATION,
+    "dtype": _OUTPUT,
+    "kv-cache-dtype": _OUTPUT,
+    "max-model-len": _OUTPUT,
+    "generation-config": Setting("config", reference=True),
+    "override-generation-config": _OUTPUT,
+    "hf-overrides": _OUTPUT,
+    "hf-config-path": Setting("config", reference=True),
+    "code-revision": _OUTPUT,
+    "load-format": _OUTPUT,
+    "speculative-config": _OUTPUT,
+    "trust-remote-code": _OUTPUT,
+    "tool-call-parser": _OUTPUT,
+    "reasoning-parser": _OUTPUT,
+    "seed": _OUTPUT,
+    "rope-scaling": _OUTPUT,
+    "served-model-name": _NAME,
+    "tensor-parallel-size": _SHARDS,
+    "pipeline-parallel-size": _SHARDS,
+    "data-parallel-size": _SHARDS,
+    "enable-lora": _PLAIN,
+    "max-lora-rank": _PLAIN,
+    "max-loras": _PLAIN,
+    "max-num-seqs": _PLAIN,
+    "max-num-batched-tokens": _PLAIN,
+    "gpu-memory-utilization": _PLAIN,
+}
+_VLLM_SWITCHES: Final = frozenset({
+        "trust-remote-code", "enable-lora", "enable-prefix-caching", "no-enable-prefix-caching",
+        "enable-chunked-prefill", "no-enable-chunked-prefill", "enforce-eager", "disable-log-requests",
+        "disable-log-stats", "enable-auto-tool-choice", "enable-reasoning", "enable-expert-parallel",
+        "enable-sleep-mode", "disable-custom-all-reduce", "allow-credentials", "disable-fastapi-docs",
+        "enable-server-load-tracking", "return-tokens-as-token-ids", "headless", "enable-lora-bias",
+        "skip-tokenizer-init", "calculate-kv-scales", "disable-sliding-window", "use-v2-block-manager",
+        "enable-request-id-headers", "enable-force-include-usage", "enable-tokenizer-info-endpoint",
+        "async-scheduling", "enable-prompt-embeds",
+    })  # fmt: skip
+
+VLLM: Final = Server(
+    "vLLM",
+    programs=(("vllm", "serve"), ("vllm.entrypoints.openai.api_server",), ("vllm.entrypoints.api_server",)),
+    images=("vllm",),
+    model=("model", "model-tag"),
+    positional=True,
+    revision=("revision",),
+    settings=_VLLM_SETTINGS,
+    adapters=("lora-modules",),
+    hot_adapters=True,
+    hot_env="VLLM_ALLOW_RUNTIME_LORA_UPDATING",
+    config_file=True,
+    switches=_VLLM_SWITCHES,
+    lists=frozenset({"lora-modules", "served-model-name", "allowed-origins", "middleware"}),
+)
+SGLANG: Final = Server(
+    "SGLang",
+    programs=(("sglang.launch_server",), ("sglang", "serve")),
+    images=("sglang",),
+    model=("model-path", "model"),
+    revision=("revision",),
+    settings={
+        "tokenizer-path": Setting("tokenizer", reference=True),
+        "tokenizer-mode": Setting("tokenizer"),
+        "chat-template": _TEMPLATE,
+        "quantization": _QUANTIZATION,
+        "dtype": _OUTPUT,
+        "kv-cache-dtype": _OUTPUT,
+        "context-length": _OUTPUT,
+        "load-format": _OUTPUT,
+        "trust-remote-code": _OUTPUT,
+        "json-model-override-args": _OUTPUT,
+        "speculative-draft-model-path": Setting("model", reference=True),
+        "served-model-name": _NAME,
+        "tp": _SHARDS,
+        "tp-size": _SHARDS,
+        "tensor-parallel-size": _SHARDS,
+        "dp-size": _SHARDS,
+        "mem-fraction-static": _PLAIN,
+    },
+    adapters=("lora-paths",),
+    hot_adapters=True,
+    switches=frozenset(
+        {
+            "trust-remote-code",
+            "enable-metrics",
+            "disable-radix-cache",
+            "disable-cuda-graph",
+            "enable-torch-compile",
+            "is-embedding",
+            "skip-tokenizer-init",
+            "log-requests",
+            "enable-lora",
+            "enable-dp-attention",
+        }
+    ),
+    lists=frozenset({"lora-paths"}),
+)
+TGI: Final = Server(
+    "Text Generation Inference",
+    programs=(("text-generation-launcher",), ("text-generation-server", "serve")),
+    images=("text-generation-inference",),
+    model=("model-id",),
+    model_env=("MODEL_ID",),
+    revision=("revision",),
+    revision_env=("REVISION",),
+    settings={
+        "tokenizer-config-path": Setting("tokenizer", env="TOKENIZER_CONFIG_PATH", reference=True),
+        "quantize": Setting("quantization", env="QUANTIZE"),
+        "dtype": _OUTPUT._replace(env="DTYPE"),
+        "kv-cache-dtype": _OUTPUT._replace(env="KV_CACHE_DTYPE"),
+        "max-input-tokens": _OUTPUT._replace(env="MAX_INPUT_TOKENS"),
+        "max-input-length": _OUTPUT._replace(env="MAX_INPUT_LENGTH"),
+        "max-total-tokens": _OUTPUT._replace(env="MAX_TOTAL_TOKENS"),
+        "rope-scaling": _OUTPUT._replace(env="ROPE_SCALING"),
+        "speculate": _OUTPUT._replace(env="SPECULATE"),
+        "trust-remote-code": _OUTPUT._replace(env="TRUST_REMOTE_CODE"),
+        "num-shard": _SHARDS._replace(env="NUM_SHARD"),
+    },
+    adapters=("lora-adapters",),
+    adapters_env="LORA_ADAPTERS",
+    switches=frozenset({"trust-remote-code", "json-output", "disable-custom-kernels", "disable-grammar-support"}),
+)
+TEI: Final = Server(
+    "Text Embeddings Inference",
+    programs=(("text-embeddings-router",),),
+    images=("text-embeddings-inference",),
+    model=("model-id",),
+    model_env=("MODEL_ID",),
+    revision=("revision",),
+    revision_env=("REVISION",),
+    settings={
+        "dtype": _OUTPUT._replace(env="DTYPE"),
+        "pooling": _OUTPUT._replace(env="POOLING"),
+        "default-prompt": _OUTPUT._replace(env="DEFAULT_PROMPT"),
+        "served-model-name": _NAME._replace(env="SERVED_MODEL_NAME"),
+    },
+)
+HF_INFERENCE: Final = Server(
+    "Hugging Face inference toolkit",
+    programs=(),
+    images=("huggingface-inference-toolkit", "huggingface-pytorch-inference", "huggingface-text-embeddings-inference"),
+    model=("model-id",),
+    model_env=("HF_MODEL_ID", "MODEL_ID"),
+    revision=("revision",),
+    revision_env=("HF_REVISION", "HF_MODEL_REVISION", "REVISION"),
+    settings={"hf-task": _OUTPUT._replace(env="HF_TASK")},
+)
+KSERVE_HF: Final = Server(
+    "KServe huggingfaceserver",
+    programs=(("huggingfaceserver",),),
+    images=("huggingfaceserver",),
+    model=("model-id", "model-dir"),
+    revision=("model-revision",),
+    settings={
+        "tokenizer-revision": Setting("tokenizer"),
+        "model-name": _NAME,
+        "backend": _OUTPUT,
+        "task": _OUTPUT,
+        "dtype": _OUTPUT,
+        "max-model-len": _OUTPUT,
+        "quantization": _QUANTIZATION,
+        "chat-template": _TEMPLATE,
+        "trust-remote-code": _OUTPUT,
+        "tensor-parallel-size": _SHARDS,
+    },
+    adapters=("lora-modules",),
+    switches=_VLLM_SWITCHES,
+    lists=frozenset({"lora-modules"}),
+)
+KSERVE_PYTHON: Final = Server(
+    "KServe Python servers",
+    programs=(
+        ("sklearnserver",),
+        ("xgbserver",),
+        ("lgbserver",),
+        ("pmmlserver",),
+        ("paddleserver",),
+        ("predictiveserver",),
+        ("autogluonserver",),
+    ),
+    images=("sklearnserver", "xgbserver", "lgbserver", "pmmlserver", "paddleserver", "predictiveserver", "autogluon"),
+    model=("model-dir",),
+    grammar=Grammar.GENERIC,
+    settings={"model-name": _NAME},
+)
+TRITON: Final = Server(
+    "Triton",
+    programs=(("tritonserver",),),
+    images=("tritonserver",),
+    model=("model-repository", "model-store"),
+    grammar=Grammar.GENERIC,
+    settings={
+        "model-control-mode": _OUTPUT,
+        "load-model": _OUTPUT,
+        "repository-poll-secs": _PLAIN,
+        "backend-config": _OUTPUT,
+    },
+)
+TF_SERVING: Final = Server(
+    "TensorFlow Serving",
+    programs=(("tensorflow_model_server",),),
+    images=("tensorflow/serving",),
+    model=("model-base-path",),
+    model_env=("MODEL_BASE_PATH",),
+    grammar=Grammar.GENERIC,
+    settings={
+        "model-name": _NAME._replace(env="MODEL_NAME"),
+        "model-config-file": Setting("config", reference=True),
+    },
+)
+TORCHSERVE: Final = Server(
+    "TorchServe",
+    programs=(("torchserve",),),
+    images=("torchserve",),
+    model=("model-store",),
+    grammar=Grammar.GENERIC,
+    settings={"models": _OUTPUT, "ts-config": Setting("config", reference=True)},
+    switches=frozenset({"start", "foreground", "ncs", "disable-token-auth"}),
+    lists=frozenset({"models"}),
+)
+MLSERVER: Final = Server(
+    "MLServer",
+    programs=(("mlserver", "start"),),
+    images=("mlserver",),
+    model_env=("MLSERVER_MODEL_URI",),
+    revision_env=("MLSERVER_MODEL_VERSION",),
+    grammar=Grammar.GENERIC,
+    settings={
+        "model-name": _NAME._replace(env="MLSERVER_MODEL_NAME"),
+        "model-implementation": _OUTPUT._replace(env="MLSERVER_MODEL_IMPLEMENTATION"),
+    },
+)
+OLLAMA: Final = Server(
+    "Ollama",
+    programs=(("ollama", "pull"), ("ollama", "run")),
+    positional=True,
+    grammar=Grammar.OLLAMA,
+)
+LLAMA_CPP: Final = Server(
+    "llama.cpp",
+    programs=(("llama-server",),),
+    images=("llama.cpp",),
+    model=("hf-repo", "hf", "hfr", "model-url", "mu", "model", "m"),
+    model_env=("LLAMA_ARG_HF_REPO", "LLAMA_ARG_MODEL_URL", "LLAMA_ARG_MODEL"),
+    grammar=Grammar.LLAMA_CPP,
+    settings={
+        "hf-file": Setting("quantization", env="LLAMA_ARG_HF_FILE"),
+        "hff": Setting("quantization"),
+        "lora": Setting("adapter", reference=True),
+        "mmproj": Setting("model", reference=True),
+        "chat-template": Setting("chat-template"),
+        "chat-template-file": _TEMPLATE,
+        "md": Setting("model", reference=True),
+        "ctx-size": _OUTPUT._replace(env="LLAMA_ARG_CTX_SIZE"),
+        "c": _OUTPUT,
+        "alias": _NAME,
+    },
+)
+NIM: Final = Server(
+    "NIM",
+    programs=(),
+    images=("nvcr.io/nim/",),
+    model_env=("NIM_MODEL_NAME",),
+    settings={
+        "model-profile": _OUTPUT._replace(env="NIM_MODEL_PROFILE"),
+        "served-model-name": _NAME._replace(env="NIM_SERVED_MODEL_NAME"),
+        "peft-source": Setting("adapter", env="NIM_PEFT_SOURCE", reference=True),
+    },
+)
+DYNAMO: Final = Server(
+    "Dynamo workers",
+    programs=(("dynamo.vllm",), ("dynamo.sglang",), ("dynamo.trtllm",), ("dynamo.mocker",)),
+    model=("model", "model-path"),
+    revision=("revision",),
+    settings=_VLLM_SETTINGS,
+    switches=_VLLM_SWITCHES | {"is-prefill-worker", "is-decode-worker"},
+)
+SERVERS: Final[tuple[Server, ...]] = (
+    DYNAMO,
+    KSERVE_HF,
+    KSERVE_PYTHON,
+    VLLM,
+    SGLANG,
+    TGI,
+    TEI,
+    HF_INFERENCE,
+    TRITON,
+    TF_SERVING,
+    TORCHSERVE,
+    MLSERVER,
+    OLLAMA,
+    LLAMA_CPP,
+    NIM,
+    STORAGE_INITIALIZER,
+    HF_DOWNLOAD,
+    COPY,
+)
+
+GENERIC_ENV: Final = ("MODEL_ID", "MODEL_PATH", "MODEL_NAME", "BASE_MODEL")
+"""Variables that name the model of a container whose server is not known, best first."""
+DELIVERED_ENV: Final = ("STORAGE_URI", "MODEL_URI")
+"""Variables that name what is put into the folder that a server loads from, best first."""
+GENERIC_FLAGS: Final = ("model-uri", "model-id", "model-path", "model", "model-name-or-path", "storage-uri")
+GENERIC_REVISION_ENV: Final = ("MODEL_REVISION", "MODEL_VERSION", "REVISION")
+GENERIC_REVISION_FLAGS: Final = ("model-revision", "model-version", "revision")
+
+
+ENTRYPOINTS: Final = {"amazon/aws-cli": "aws", "rclone/rclone": "rclone", "ollama/ollama": "ollama"}
+"""What images start with the arguments of a container that names no command of its own."""
+
+_PROGRAMS: Final[dict[str, list[tuple[tuple[str, ...], Server]]]] = {}
+for _server in SERVERS:
+    for _program in _server.programs:
+        _PROGRAMS.setdefault(_program[0], []).append((_program, _server))
+
+
+def started_by_image(image: str) -> str | None:
+    """The program that the image itself starts."""
+    return next((program for part, program in ENTRYPOINTS.items() if part in image), None)
+
+
+def recognise(argv: list[str]) -> tuple[Server, list[str]] | None:
+    """The server that *argv* starts and its own arguments."""
+    words = [word.rpartition("/")[2] for word in argv]
+    if words and words[0] == "echo":
+        return None
+    for index, word in enumerate(words):
+        for program, server in _PROGRAMS.get(word, ()):
+            if tuple(words[index : index + len(program)]) == program:
+                return server, argv[index + len(program) :]
+    return None
+
+
+def recognise_image(image: str) -> Server | None:
+    """The server whose usual image *image* is, for containers that start it through the image's entry point."""
+    repository = image.partition("@")[0].lower()
+    return next((server for server in SERVERS if any(part in repository for part in server.images)), None)

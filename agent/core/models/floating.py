@@ -1,0 +1,63 @@
+"""References that mean other content than before, or nothing any more, although Git did not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from agent.core.models.diff import object_id
+from agent.core.models.impact import ImpactIndex
+from agent.core.models.record import ChangeRecord, Commit
+from agent.core.models.recording import Comparison, Pair, record
+from agent.core.models.ref import Ref, is_absent
+from agent.core.models.references import Reference
+from agent.core.models.rendered import Object, RenderedSet
+
+
+class Floated(NamedTuple):
+    """A reference in its place, with what it meant before and what it means now."""
+
+    reference: Reference
+    old: Ref
+    new: Ref
+
+
+def has_floated(old: Ref, new: Ref) -> bool:
+    """Whether the same text means other content: two certain digests of one kind differ."""
+    before, after = old.digest, new.digest
+    if before is None or after is None or new.unresolved or old.canonical != new.canonical:
+        return False
+    alike = (before.alg, before.scope, before.strength) == (after.alg, after.scope, after.strength)
+    return alike and before.value != after.value
+
+
+def is_lost(old: Ref, new: Ref) -> bool:
+    """Whether pinned content that a registry had is not there any more."""
+    return not old.unresolved and old.pinned is True and is_absent(new)
+
+
+def floated(
+    moved: Iterable[Floated],
+    rendered: RenderedSet,
+    kustomization: str,
+    revision: str,
+    canaries: Sequence[Object] = (),
+) -> list[ChangeRecord]:
+    """A record for each; the commit is the applied one on both sides."""
+    shared = Comparison(
+        Commit(revision, revision), kustomization, ImpactIndex(rendered, kustomization, canaries), history=None
+    )
+    return [
+        record(
+            Pair(
+                shared,
+                one.reference.key,
+                object_id(one.reference.key, rendered.entries[one.reference.key].object),
+                one.reference.slot._replace(ref=one.old),
+                one.reference.slot._replace(ref=one.new),
+                standing=True,
+            ),
+            "pin-lost" if is_lost(one.old, one.new) else "floated",
+        )
+        for one in moved
+    ]

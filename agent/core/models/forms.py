@@ -1,0 +1,279 @@
+"""The reference page of supported forms, made from the tables that the extractors run on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, get_args
+
+from agent.core.models.decide import decide
+from agent.core.models.extract.declared import PREFIX
+from agent.core.models.extract.files import DOCUMENTS
+from agent.core.models.extract.registry import FAMILIES
+from agent.core.models.extract.server import Server
+from agent.core.models.extract.servers import (
+    DELIVERED_ENV,
+    GENERIC_ENV,
+    GENERIC_FLAGS,
+    GENERIC_REVISION_ENV,
+    SERVERS,
+)
+from agent.core.models.extract.workloads import ROOTS
+from agent.core.models.grammar import Grammar, parse
+from agent.core.models.record import Kind, Operation
+from agent.core.models.ref import unresolved
+
+_HASH: Final = "0123456789abcdef" * 4
+_COMMIT: Final = _HASH[:40]
+_IMAGE_DIGEST: Final = f"sha256:{_HASH}"
+
+SPELLINGS: Final[tuple[tuple[Grammar, str], ...]] = (
+    (Grammar.KSERVE, "hf://org/model"),
+    (Grammar.KSERVE, f"hf://org/model:{_COMMIT}"),
+    (Grammar.DYNAMO, f"hf://org/model@{_COMMIT}"),
+    (Grammar.OME, "hf://org/model@v1"),
+    (Grammar.AIBRIX, "huggingface://org/model"),
+    (Grammar.GENERIC, "hf://datasets/org/data@v1/train.parquet"),
+    (Grammar.HUB, "org/model"),
+    (Grammar.HUB, "org/model-GGUF:Q4_K_M"),
+    (Grammar.HUB, "https://huggingface.co/org/model/resolve/main/weights.gguf"),
+    (Grammar.LLAMA_CPP, "user/repo:Q8_0"),
+    (Grammar.IMAGE, "nginx"),
+    (Grammar.IMAGE, f"ghcr.io/org/model:v1@{_IMAGE_DIGEST}"),
+    (Grammar.KSERVE, "oci://registry.example/model:v1"),
+    (Grammar.KSERVE, f"oci+native://registry.example/model@{_IMAGE_DIGEST}"),
+    (Grammar.OME, "oci://n/tenancy/b/bucket/o/models/m"),
+    (Grammar.KSERVE, "s3://bucket/model/"),
+    (Grammar.KSERVE, "s3://bucket/model?versionId=abc"),
+    (Grammar.KUBEAI, "oss://bucket/model"),
+    (Grammar.KSERVE, "gs://bucket/model"),
+    (Grammar.KSERVE, "gs://bucket/model#1700000000"),
+    (Grammar.KSERVE, "https://account.blob.core.windows.net/container/model"),
+    (Grammar.GENERIC, "abfss://container@account.dfs.core.windows.net/model"),
+    (Grammar.GENERIC, "as://account/container/model"),
+    (Grammar.KSERVE, "https://account.file.core.windows.net/share/model"),
+    (Grammar.KSERVE, "https://host.example/model.tar.gz"),
+    (Grammar.KSERVE, "https://host.example/org/model.git"),
+    (Grammar.GENERIC, f"https://github.com/org/repo/archive/{_COMMIT}.zip"),
+    (Grammar.KSERVE, "hdfs://namenode/model"),
+    (Grammar.KSERVE, "pvc://claim/model"),
+    (Grammar.HUB, "/mnt/models"),
+    (Grammar.OME, "local:///data/model"),
+    (Grammar.GENERIC, "models:/name/7"),
+    (Grammar.GENERIC, "models:/name@champion"),
+    (Grammar.GENERIC, "models:/name/Production"),
+    (Grammar.GENERIC, "models:/m-0123456789abcdef"),
+    (Grammar.GENERIC, "runs:/0123456789abcdef/model"),
+    (Grammar.GENERIC, "wandb-artifact://entity/project/model:v3"),
+    (Grammar.GENERIC, "wandb-artifact://entity/project/model:best"),
+    (Grammar.GENERIC, "modelscope://org/model:v1"),
+    (Grammar.GENERIC, "ngc://nim/org/model:1.2"),
+    (Grammar.GENERIC, "delta://bucket/table@v7"),
+    (Grammar.GENERIC, "delta://bucket/table"),
+    (Grammar.GENERIC, "iceberg://catalog/sales.orders@3821550127947089009"),
+    (Grammar.GENERIC, "iceberg://catalog/sales.orders#audit"),
+    (Grammar.GENERIC, f"lakefs://repo/{_HASH}/model"),
+    (Grammar.GENERIC, "lakefs://repo/main/model"),
+    (Grammar.GENERIC, "pfs://project/repo@master:/model"),
+    (Grammar.KUBEAI, "ollama://llama3:8b"),
+    (Grammar.KSERVE, "model-registry://name/v1"),
+    (Grammar.GENERIC, "bento://iris:x1y2"),
+    (Grammar.OME, "vendor://name/model"),
+)
+"""One example of each form; canonical form and pin are computed."""
+
+_INTRODUCTION: Final = """# Model and data references
+
+This page is made from the code (`agent.core.models.forms`); a test fails when it is out of date.
+
+Weir reads references to models and data from rendered manifests and from files in Git, and reports every change of
+one as a change record. A *spelling* is the text in Git, the *canonical* form is the same for all spellings that mean
+the same. *Pinned* says whether the text itself names immutable content: `true`, `false` (the same text may mean other
+content tomorrow), `soft` (fixed by convention) or `opaque` (no protocol tells the content). A *slot* is the stable
+logical place of a reference in its object (`predictor.model`, `container[vllm].image`): names, never positions.
+"""
+
+_RECORDS: Final = """\
+One record per object and slot. Its id depends on the Kustomization, the object, the slot and the canonical forms and
+digests of both sides: the same change always has the same id. Without a registry at hand, a side whose text does not
+fix the content says so in `identity.unresolved`. `direction` is `revert-to:<revision>` when the slot had this content
+before, `forward` when it is known not to have had it, else `unknown`. What Secrets hold is never shown.
+
+`impact` names the Kustomization, the objects of the same build that use the changed one (a service its runtime, a
+workload its ConfigMaps, an experiment its models, and so on, also in several steps) and the Canaries of all of them.
+Against a cluster, also those objects that other Kustomizations have applied to it, and these Kustomizations. A
+changed runtime reaches running services when they are reconciled next: `cause` is then `runtime-indirect`.
+`impact.jobs` names the [DataTriggers](kinds/datatrigger.md) that it would have start a run."""
+
+_OPERATIONS: Final = {
+    "added": "only the new side has the slot",
+    "removed": "only the old side has it; what could not be read never counts as removed",
+    "changed": "other content, as far as digests or, without them, the canonical text tell",
+    "respelled": "the same content, written differently",
+    "metadata-only": "another revision whose served files are the same",
+    "moved": "the same pinned content in another place, or the same object in another Kustomization",
+    "floated": "the same text means other content now, with no commit",
+    "stale-serving": "what runs is not what Git resolves to",
+    "pin-lost": "pinned content can no longer be fetched",
+    "parse-error": "an object or file that could not be read; the others are reported as usual",
+}
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    sections: Sequence[tuple[str, Iterable[str]]] = (
+        ("Spellings", _spellings()),
+        ("Objects with reference fields", _objects()),
+        ("Pod templates", _pods()),
+        ("Servers", _servers()),
+        ("Files in Git", _files()),
+        ("Annotations", _annotations()),
+        ("Change records", _operations()),
+        ("Default actions", _actions()),
+    )
+    return _INTRODUCTION + "".join(f"\n## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in sections)
+
+
+def _spellings() -> Iterator[str]:
+    yield "The same prefix can follow another grammar in another resource; the first column says whose rules apply."
+    yield ""
+    yield from _table("Grammar", "Spelling", "Scheme", "Canonical", "Pinned")
+    for grammar, spelling in SPELLINGS:
+        ref = parse(spelling, grammar)
+        pinned = str(ref.pinned).lower()
+        yield _row(grammar.value, f"`{_short(spelling)}`", ref.scheme, f"`{_short(ref.canonical)}`", pinned)
+
+
+def _objects() -> Iterator[str]:
+    yield from _table("Group", "Kind", "What is read")
+    for (group, kind), extractor in sorted(FAMILIES.items()):
+        yield _row(group or "core", kind, _summary(extractor))
+
+
+def _pods() -> Iterator[str]:
+    yield "Containers, init containers, images, volumes, environment and command lines are read at these places. Kinds"
+    yield "that are not listed are read at `spec.template.spec` and a few other usual places."
+    yield ""
+    yield from _table("Group", "Kind", "Pod specs")
+    for (group, kind), roots in sorted(ROOTS.items()):
+        yield _row(group or "core", kind, ", ".join(f"`{'.'.join(root.fields)}`" for root in roots))
+
+
+def _servers() -> Iterator[str]:
+    yield "A server is recognised by its command, else by its image. A flag wins over a variable; `-` and `_` are the"
+    yield "same in flag names. Scripts given to a shell with `-c` are searched command by command."
+    yield ""
+    yield from _table("Server", "Command or image", "Model", "Revision", "Other settings")
+    for server in SERVERS:
+        yield _row(server.name, _recognised(server), _model(server), _revision(server), _settings(server))
+    generic = [*(f"`--{flag}`" for flag in GENERIC_FLAGS), *(f"`{name}`" for name in (*DELIVERED_ENV, *GENERIC_ENV))]
+    revisions = ", ".join(f"`{name}`" for name in GENERIC_REVISION_ENV)
+    yield _row("any other", "", ", ".join(generic), revisions, "")
+
+
+def _recognised(server: Server) -> str:
+    return ", ".join([f"`{' '.join(words)}`" for words in server.programs] + [f"image `{i}`" for i in server.images])
+
+
+def _model(server: Server) -> str:
+    names = ["first argument"] if server.positional else []
+    names += [f"`{_flag(flag)}`" for flag in server.model] + [f"`{name}`" for name in server.model_env]
+    return ", ".join(names)
+
+
+def _revision(server: Server) -> str:
+    return ", ".join([f"`{_flag(flag)}`" for flag in server.revision] + [f"`{name}`" for name in server.revision_env])
+
+
+def _settings(server: Server) -> str:
+    return ", ".join(f"`{_flag(flag)}`" for flag in (*server.adapters, *server.settings))
+
+
+def _flag(name: str) -> str:
+    return f"--{name}" if len(name) > 3 else f"-{name}"
+
+
+def _files() -> Iterator[str]:
+    yield from _table("File", "What is read")
+    yield _row("Git LFS pointer", "Digest and size of the content.")
+    yield _row("git-annex pointer or link", "Digest and size of the content, where the key has one.")
+    yield _row("submodule", "The commit.")
+    yield _row("`*.dvc`", "Outputs of a ``.dvc`` file and, for imports, where they came from.")
+    summaries = {
+        "dvc.lock": "Stages that ran: data, parameters, command.",
+        "dvc.yaml": "Stages and artifacts as written.",
+    }
+    for name, reader in sorted(DOCUMENTS.items()):
+        yield _row(f"`{name}`", summaries.get(name) or _summary(reader))
+    yield _row("`*croissant*.json`", "Croissant data card: files with their digests.")
+    yield _row("`*pipeline*.yaml`, `*pipeline*.yml`", "Compiled Kubeflow pipeline: parameters, images, data.")
+    yield _row("`evals/**/*.json`, `results_*.json`, `*.sig`, `*.sigstore.json`, `*.intoto.jsonl`", "Evidence.")
+
+
+def _annotations() -> Iterator[str]:
+    yield "On an object or its pod template. `<slot>` is the name of a slot with `-` for every run of other characters:"
+    yield "`container[vllm].model` is `container-vllm-model`."
+    yield ""
+    yield from _table("Annotation", "Meaning")
+    for name in ("model-ref", "adapter-ref", "data-ref"):
+        yield _row(f"`{PREFIX}{name}.<slot>`", "declares a reference; it takes the place of what the field says")
+    yield _row(f"`{PREFIX}model-digest.<slot>`", "vouches for the content of a slot, as `algorithm:value`")
+    yield _row(f"`{PREFIX}data-digest`", "digest of the data that the object was made from; a change asks for a gate")
+    yield _row(f"`{PREFIX}ignore-change`", "`true` or a list of slots and kinds: report, but do nothing")
+
+
+def _operations() -> Iterator[str]:
+    yield _RECORDS
+    yield ""
+    yield from _table("Operation", "Meaning")
+    for operation in get_args(Operation):
+        yield _row(f"`{operation}`", _OPERATIONS[operation])
+    yield ""
+    yield "`floated`, `pin-lost`, and digests of what text does not pin, need a registry that a"
+    yield "[ChangePolicy](kinds/changepolicy.md#resolution) names; without one, Git and what is built from it are read"
+    yield "and nothing else. [What pods run](kinds/changepolicy.md#what-pods-run) tells of `stale-serving`."
+
+
+def _actions() -> Iterator[str]:
+    yield "What a record recommends when the content of a reference changed. This version tells it (in records and"
+    yield "metrics) and does one of them by itself: `rollout`, for targets of a Canary, which begins a run when their"
+    yield "pod template changes. A [ChangePolicy](kinds/changepolicy.md#rules) chooses otherwise, for each kind of"
+    yield "change; without one, all else is applied as it stands in Git."
+    yield ""
+    old, new = unresolved("a", "s3", "s3://bucket/a"), unresolved("b", "s3", "s3://bucket/b")
+    yield from _table("Kind", "Action", "Why")
+    for kind in get_args(Kind):
+        action, reason = decide(kind, "changed", old, new)
+        yield _row(kind, action, reason.message)
+    yield _row("adapter, loadable", *_decided("adapter", "hot-reload"))
+    yield _row("config, changes answers", *_decided("config", "output"))
+    yield _row("config, name of the model", *_decided("config", "api-name"))
+    yield _row("scale or config, accelerators", *_decided("scale", "accelerator"))
+    yield _row("any, fixed by the API", *_decided("model", "immutable"))
+
+
+def _decided(kind: Kind, trait: Any) -> tuple[str, str]:
+    old = unresolved("a", "s3", "s3://bucket/a")
+    action, reason = decide(kind, "changed", old, old, traits=frozenset({trait}))
+    return action, reason.message
+
+
+def _summary(reader: Callable[..., Any]) -> str:
+    if isinstance(reader, partial):
+        return f"The whole file, as kind {reader.args[0]}."
+    return (inspect.getdoc(reader) or "").partition("\n")[0]
+
+
+def _short(text: str) -> str:
+    """*text* with long hashes abbreviated."""
+    return text.replace(_HASH, f"{_HASH[:8]}…").replace(_COMMIT, f"{_COMMIT[:8]}…")
+
+
+def _table(*titles: str) -> Iterator[str]:
+    yield _row(*titles)
+    yield _row(*("---" for _ in titles))
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,100 @@
+"""References that went from one place to another without change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from agent.core.models.recording import Pair
+from agent.core.objects import ObjectKey
+
+_Home = tuple[str, ObjectKey]
+"""An object where it was built: two builds may hold the same one."""
+
+
+class Moves(NamedTuple):
+    """What became of slots that only one side has."""
+
+    moved: list[tuple[Pair, Pair]]
+    changed: list[Pair]
+    removed: list[Pair]
+    added: list[Pair]
+
+
+def pair_moves(removed: Sequence[Pair], added: Sequence[Pair]) -> Moves:
+    """Tell apart what moved, what changed while its object moved, and what really left or came.
+
+    A pinned reference moved when one of the same kind with equal digest, or equal canonical text, left and came. The
+    same object in another build keeps its slots, pinned or not. The other slots of an object that lost and gained
+    references this way follow it by name.
+    """
+    if not removed or not added:
+        return Moves([], [], list(removed), list(added))
+    moved: list[tuple[Pair, Pair]] = []
+    for key_of in (_same_object, _content):
+        taken = _places(moved)
+        moved += _match(_left(removed, taken), _left(added, taken), key_of)
+    # The plain settings of a renamed object mean nothing alone; together with its references they moved too.
+    renamed = {_home(source): _home(target) for source, target in moved if _home(source) != _home(target)}
+    taken = _places(moved)
+    moved += _match(
+        [item for item in _left(removed, taken) if _home(item) in renamed],
+        _left(added, taken),
+        lambda item: (str(renamed.get(_home(item), _home(item))), item.slot.name, item.slot.ref.canonical),
+    )
+    taken = _places(moved)
+    rehomed = [item for item in _left(removed, taken) if (to := renamed.get(_home(item))) and to[1] == item.key]
+    changed = _match(rehomed, _left(added, taken), lambda item: (str(item.key), item.slot.name))
+    taken |= _places(changed)
+    edits = [target._replace(old=source.old, standing=True) for source, target in changed]
+    return Moves(moved, edits, _left(removed, taken), _left(added, taken))
+
+
+def _match(
+    removed: Sequence[Pair], added: Sequence[Pair], key_of: Callable[[Pair], tuple[str, ...] | None]
+) -> list[tuple[Pair, Pair]]:
+    """Pairs with equal keys, each side used once; equal slot names are preferred."""
+    candidates: dict[tuple[str, ...], list[Pair]] = {}
+    for item in added:
+        if (key := key_of(item)) is not None:
+            candidates.setdefault(key, []).append(item)
+    found = []
+    for item in removed:
+        key = key_of(item)
+        choice = candidates.get(key) if key is not None else None
+        if choice:
+            best = next((c for c in choice if c.slot.name == item.slot.name), choice[0])
+            choice.remove(best)
+            found.append((item, best))
+    return found
+
+
+def _same_object(item: Pair) -> tuple[str, ...] | None:
+    """The slot of one object and its content: what an object that changes its build keeps."""
+    return (*item.key, item.slot.name, item.slot.kind, item.slot.ref.canonical) if item.file is None else None
+
+
+def _content(item: Pair) -> tuple[str, ...] | None:
+    """What a reference is, wherever it stands; None when its text does not fix that."""
+    ref = item.slot.ref
+    if ref.digest is not None:
+        return item.slot.kind, ref.digest.alg, ref.digest.value
+    if ref.pinned is True and ref.scheme != "literal":
+        return item.slot.kind, "", ref.canonical
+    return None
+
+
+def _home(item: Pair) -> _Home:
+    return item.shared.scope, item.key
+
+
+def _left(items: Sequence[Pair], taken: set[tuple[_Home, str, bool]]) -> list[Pair]:
+    return [item for item in items if _place(item) not in taken]
+
+
+def _places(pairs: Sequence[tuple[Pair, Pair]]) -> set[tuple[_Home, str, bool]]:
+    return {_place(item) for pair in pairs for item in pair}
+
+
+def _place(item: Pair) -> tuple[_Home, str, bool]:
+    return _home(item), item.slot.name, item.file is None

@@ -1,0 +1,59 @@
+"""Take credentials out of reference text before it becomes part of any record."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+MAX_LENGTH = 2048
+"""Longest spelling and canonical form kept, in characters. Longer ones keep their start and a hash of the whole."""
+
+HIDDEN = "***"
+
+_SIGNATURE = re.compile(
+    r"([?&](?:sig|se|sp|sv|sr|skoid|sktid|st|spr|token|access_token|auth|apikey|api_key|api-key|password|secret|key"
+    r"|x-amz-(?:signature|credential|security-token|date|expires|algorithm|signedheaders)"
+    r"|x-goog-(?:signature|credential|date|expires|algorithm|signedheaders)"
+    r"|awsaccesskeyid|googleaccessid|signature|expires)=)[^&#]*",
+    re.IGNORECASE,
+)
+_CREDENTIALS = re.compile(r"://[^/\s@'\"]+@")
+_TABLES = frozenset({"delta", "iceberg"})
+_NETWORK = _TABLES | {"http", "https", "git", "ssh", "ftp", "s3", "oci", "docker", "gs", "hdfs",
+                      "webhdfs", "minio", "oss", "r2", "as", "lakefs"}  # fmt: skip
+_TABLE_PIN = re.compile(r"[^:@]+@v?[0-9]+")
+
+
+def redact(text: str) -> str:
+    """*text* with user information and signed-URL parameters replaced by ``***``."""
+    if "://" not in text:
+        return text
+    if "?" in text:
+        text = _SIGNATURE.sub(rf"\1{HIDDEN}", text)
+    head, sep, tail = text.partition("://")
+    schemes = frozenset(head.lower().split("+"))
+    if "@" in tail and schemes & _NETWORK:
+        authority, slash, rest = tail.partition("/")
+        # "name@sha256:..." without a path is a digest, and "table@v7" a version: neither is a password.
+        user, at, host = authority.rpartition("@")
+        pin = host.startswith(("sha256:", "sha512:")) or (
+            not slash and schemes & _TABLES and _TABLE_PIN.fullmatch(authority)
+        )
+        if at and user and not pin:
+            return f"{head}{sep}{HIDDEN}@{host}{slash}{rest}"
+    return text
+
+
+def redact_within(text: str) -> str:
+    """*text* with the credentials of addresses anywhere in it replaced by ``***``."""
+    if "://" not in text:
+        return text
+    return _SIGNATURE.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(rf"://{HIDDEN}@", text))
+
+
+def bounded(text: str) -> str:
+    """*text*, or its start and the SHA-256 of the whole when it is longer than :data:`MAX_LENGTH`."""
+    if len(text) <= MAX_LENGTH:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{text[: MAX_LENGTH - 80]}…sha256:{digest}"

@@ -1,0 +1,262 @@
+"""What policies say about a revision before it is applied, and about deletions before they happen.
+
+Several policies about one Kustomization add up: whatever one of them holds is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from agent.api.changepolicy import ACTIONS, ChangePolicy, ChangeRule, UnreadablePolicy
+from agent.api.duration import parse_duration
+from agent.core.models.record import REVERT_TO, Action, ChangeRecord, Reason
+from agent.core.models.references import Reference
+from agent.core.policy import referencing, windows
+
+DEFAULT_OPERATIONS = frozenset({"added", "removed", "changed"})
+WITHOUT_COMMIT = frozenset({"floated", "stale-serving"})
+"""What happens to content although Git, and what is applied, stay as they are: mended by pods that start anew."""
+_RANK = {"apply": 0, "job": 1, "alert": 2, "hot-reload": 3, "rollout": 4, "gate": 5, "hold": 6}
+_ACTIONS: Mapping[str, Action] = {
+    "alert": "alert",
+    "job": "job",
+    "hot-reload": "hot-reload",
+    "rollout": "rollout",
+    "gate": "gate",
+    "hold": "gate",
+}
+_KSERVE = "serving.kserve.io"
+_ROLLED_OUT = frozenset({"InferenceService", "LLMInferenceService"})
+"""Of KServe's kinds those that a Canary can have. The others (runtimes, base configurations, storage containers) are
+shared: an edit replaces the pods of all who use them at once, whatever Canaries these have."""
+_SHORTEST_COMMIT = 7
+_LISTED = 5
+"""Changes or references that a message names; the others are counted."""
+
+
+class Ruling(NamedTuple):
+    """What a rule says about a change, and by which policy. A ``canary`` is decided: where no Canary is, it is a hold.
+
+    *trigger* is the DataTrigger that a ``job`` runs, or whose run a ``gate`` waits for.
+    """
+
+    action: str
+    policy: str
+    trigger: str = ""
+
+
+Unmet = Callable[[str, ChangeRecord], str]
+"""(DataTrigger, change) -> why the gate of that trigger does not let the change pass; empty if it does."""
+
+
+class Verdict(NamedTuple):
+    """Why nothing may be applied (nothing said: it may).
+
+    What is *refused* stays so until Git or the policy changes; what is *held* can be approved, or ends by itself when a
+    sync window *opens*. *alerts* are told in any case.
+    """
+
+    refused: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
+    opens: datetime | None = None
+
+
+def about(policies: Iterable[ChangePolicy], namespace: str, labels: Mapping[str, str]) -> list[ChangePolicy]:
+    """The policies for a Kustomization with these labels, by name."""
+    found = [
+        policy
+        for policy in policies
+        if policy.namespace == namespace
+        and not policy.spec.suspend
+        and policy.spec.selector.match_labels.items() <= labels.items()
+    ]
+    return sorted(found, key=lambda policy: policy.name)
+
+
+def faults(policies: Iterable[ChangePolicy]) -> str:
+    """What makes one of the policies unusable, with its name and field; empty if nothing does."""
+    return next(
+        (f"{policy.KIND} {policy.namespace}/{policy.name}: {why}" for policy in policies if (why := fault(policy))), ""
+    )
+
+
+def fault(policy: ChangePolicy) -> str:
+    """What makes a policy unusable, with its field; empty if nothing does."""
+    if isinstance(policy, UnreadablePolicy):
+        return policy.problem
+    for position, window in enumerate(policy.spec.windows):
+        if why := windows.fault(window):
+            return f"spec.windows[{position}].{why}"
+    for position, rule in enumerate(policy.spec.rules):
+        if rule.action not in ACTIONS:
+            return f"spec.rules[{position}].action: {rule.action!r} is none of {', '.join(ACTIONS)}"
+        if rule.action in {"job", "gate"} and rule.trigger is None:
+            return f"spec.rules[{position}].trigger: {rule.action} needs the name of a DataTrigger"
+    spec = policy.spec
+    if why := referencing.fault(spec.references):
+        return f"spec.references.{why}"
+    durations = {
+        "resolution.interval": spec.resolution.interval if spec.resolution else "",
+        "serving.interval": spec.serving.interval if spec.serving else "",
+        "serving.after": spec.serving.after if spec.serving else "",
+    }
+    for field, text in durations.items():
+        try:
+            parse_duration(text or "0")
+        except ValueError as error:
+            return f"spec.{field}: {error}"
+    return ""
+
+
+def ruling(policies: Iterable[ChangePolicy], record: ChangeRecord) -> Ruling | None:
+    """The strictest word of the policies about a change; None if no rule fits it."""
+    return max(_rulings(policies, record), key=lambda found: _RANK[found.action], default=None)
+
+
+def overruled(policies: Sequence[ChangePolicy], record: ChangeRecord) -> ChangeRecord:
+    """The record with the action, and the jobs, that policies of one namespace ask for instead of the default ones."""
+    found = ruling(policies, record)
+    if found is None:
+        return record
+    jobs = tuple(sorted(f"DataTrigger/{policies[0].namespace}/{name}" for name in _triggers(policies, record)))
+    if jobs:
+        record = replace(record, impact=replace(record.impact, jobs=jobs))
+    if found.action not in _ACTIONS:
+        return record
+    reason = Reason("policy", f"ChangePolicy {found.policy}: {_told(found)}")
+    return replace(record, action=_ACTIONS[found.action], reason=reason)
+
+
+def _triggers(policies: Iterable[ChangePolicy], record: ChangeRecord) -> frozenset[str]:
+    """The DataTriggers that a change starts by the word of any policy, by name."""
+    return frozenset(found.trigger for found in _rulings(policies, record) if found.trigger)
+
+
+def _rulings(policies: Iterable[ChangePolicy], record: ChangeRecord) -> Iterator[Ruling]:
+    for policy in policies:
+        rule = next((rule for rule in policy.spec.rules if _fits(rule, record)), None)
+        if rule is not None:
+            trigger = rule.trigger.name if rule.trigger is not None and rule.action in {"job", "gate"} else ""
+            yield Ruling(_decided(rule.action, record), policy.name, trigger)
+
+
+def _decided(action: str, record: ChangeRecord) -> str:
+    """What a rule's word comes to for this very change."""
+    if action == "canary" and (_is_shared(record) or not record.impact.canaries):
+        return "hold"
+    if action == "hot-reload" and record.action != "hot-reload":
+        action = "rollout"  # the server has to be started anew
+    if action in {"canary", "rollout"}:
+        # what a commit changes rolls out by being applied
+        return "rollout" if record.op in WITHOUT_COMMIT else "apply"
+    return action
+
+
+def _is_shared(record: ChangeRecord) -> bool:
+    return record.object.group == _KSERVE and record.object.kind not in _ROLLED_OUT
+
+
+def _reach(record: ChangeRecord) -> str:
+    """Who gets a change of a shared object at once, and what to do so that a Canary tries it first."""
+    users = [name for name in record.impact.objects if name.partition("/")[0] in _ROLLED_OUT]
+    if not _is_shared(record) or not users:
+        return ""
+    more = f" and {len(users) - _LISTED} more" if len(users) > _LISTED else ""
+    remedy = f"make a {record.object.kind} of another name and refer to that, which a Canary tries first"
+    return f", which {', '.join(users[:_LISTED])}{more} get at once: {remedy}"
+
+
+def _told(found: Ruling) -> str:
+    return f"{found.action} by DataTrigger {found.trigger}" if found.trigger else found.action
+
+
+def before_apply(
+    policies: Sequence[ChangePolicy],
+    records: Sequence[ChangeRecord] | None,
+    references: Sequence[Reference],
+    now: datetime,
+    *,
+    new: bool,
+    unmet: Unmet = lambda trigger, _: f"DataTrigger {trigger} is not known",
+) -> Verdict:
+    """May the revision be applied? *records* are its changes, None if nobody can tell; *new*: it is not applied yet."""
+    floating = tuple(line for policy in policies for line in _floating(policy, references))
+    if not new:
+        return Verdict(floating)
+    opening = None
+    holds, alerts = _judged(policies, records or (), unmet)
+    if records is None and any(rule.action in {"hold", "gate", "canary"} for p in policies for rule in p.spec.rules):
+        holds.append("what changes cannot be told: the revision that is applied cannot be read any more")
+    spans = [window for policy in policies for window in policy.spec.windows]
+    if not windows.permitted(spans, now):
+        opening = windows.opens(spans, now)
+        until = f"until {opening:%Y-%m-%d %H:%M} UTC" if opening else "for at least a week"
+        holds.append(f"outside of the sync windows {until}")
+    return Verdict(floating, tuple(holds), tuple(alerts), opening)
+
+
+def _judged(
+    policies: Sequence[ChangePolicy], records: Iterable[ChangeRecord], unmet: Unmet
+) -> tuple[list[str], list[str]]:
+    """What is held, and what is to be told. Each policy has its say: the gate of one is no answer for another's."""
+    holds: list[str] = []
+    alerts: list[str] = []
+    for record in records:
+        for found in _rulings(policies, record):
+            told = f"{record.describe()}{_reach(record)} ({found.policy})"
+            if found.action == "hold":
+                holds.append(told)
+            elif found.action == "alert":
+                alerts.append(told)
+            elif found.action == "gate" and (why := unmet(found.trigger, record)):
+                holds.append(f"{record.describe()} ({found.policy}: {why})")
+    return holds, alerts
+
+
+def before_prune(policies: Iterable[ChangePolicy], stale: int, total: int) -> str:
+    """Why *stale* of the *total* objects of an inventory must not be deleted unasked; empty if they may."""
+    for policy in policies:
+        guard = policy.spec.prune
+        if guard is None or stale < guard.min_objects or stale * 100 <= guard.max_percent * total:
+            continue
+        return (
+            f"{stale} of {total} objects would be deleted, more than the {guard.max_percent} % that "
+            f"ChangePolicy {policy.name} allows"
+        )
+    return ""
+
+
+def approves(note: str, revision: str) -> bool:
+    """Whether an approval names the revision: whole, or by at least seven characters of its commit."""
+    word, commit = note.split(maxsplit=1)[0] if note.strip() else "", revision.rpartition(":")[2]
+    return word == revision != "" or (len(word) >= _SHORTEST_COMMIT and commit.startswith(word))
+
+
+def listed(lines: Sequence[str]) -> str:
+    """Some lines as one text of bearable length."""
+    shown = "; ".join(lines[:_LISTED])
+    return shown if len(lines) <= _LISTED else f"{shown}; and {len(lines) - _LISTED} more"
+
+
+def _fits(rule: ChangeRule, record: ChangeRecord) -> bool:
+    way = "revert" if record.direction.startswith(REVERT_TO) else record.direction
+    return (
+        (not rule.kinds or record.kind in rule.kinds)
+        and record.op in (rule.operations or DEFAULT_OPERATIONS)
+        and (not rule.directions or way in rule.directions)
+    )
+
+
+def _floating(policy: ChangePolicy, references: Iterable[Reference]) -> list[str]:
+    kinds = frozenset(policy.spec.require_pinned)
+    return [
+        f"{found.slot.kind} {found.slot.name} of {found.key.kind} {found.key.name} is {found.slot.ref.canonical[:200]}"
+        f", which floats; name a commit, digest or version (requirePinned of ChangePolicy {policy.name})"
+        for found in references
+        if found.slot.kind in kinds and found.slot.ref.pinned is False and "ignored" not in found.slot.traits
+    ]

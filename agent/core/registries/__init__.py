@@ -1,0 +1,1 @@
+"""What registries say about a reference: outcomes, digests over listings, and how an answer completes a reference."""

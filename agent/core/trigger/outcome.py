@@ -1,0 +1,177 @@
+"""How a run stands, as its object tells: the result contract of each kind.
+
+A Job, a PipelineRun and a TrainJob tell by conditions, a Workflow by its phase. The report is the termination message
+of a Job's Pod, the parameter `report` of a Workflow's outputs, the result `report` of a PipelineRun; or, for all of
+them, a ConfigMap. Other outputs and results that are numbers are metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from agent.api.datatrigger import RunState, TriggerRun
+from agent.core.rollout.gatejobs import pod_report
+from agent.core.rollout.reports import Answer, Report, read_report
+from agent.core.trigger.template import PIPELINE_RUN, TRAIN_JOB, WORKFLOW, RunKind
+
+Object = Mapping[str, Any]
+REPORT_KEY = "report.json"
+_LONGEST = 500
+_METRICS = 50
+"""How many numbers of a report a status keeps."""
+_PHASES: Mapping[str, RunState] = {"Succeeded": "Succeeded", "Failed": "Failed", "Error": "Failed"}
+_SUCCEEDED: Mapping[str, RunState] = {"True": "Succeeded", "False": "Failed"}
+
+
+class Ended(NamedTuple):
+    """The end of a run, None of `state` while it goes on."""
+
+    state: RunState | None = None
+    message: str = ""
+    report: Report | None = None
+
+
+def ending(kind: RunKind, found: Object, pods: Iterable[Object] = ()) -> Ended:
+    """How the object of a run stands; `pods` are those of a Job."""
+    if "deletionTimestamp" in (found.get("metadata") or {}):
+        return Ended("Lost", "somebody deleted it")
+    if kind == WORKFLOW:
+        return _workflow(found)
+    if kind == PIPELINE_RUN:
+        return _pipeline_run(found)
+    if kind == TRAIN_JOB:
+        return _by_conditions(found)
+    ended = _by_conditions(found)
+    if ended.state is None:
+        return ended
+    report, fault = pod_report(pods)
+    return ended._replace(report=report, message="; ".join(filter(None, (ended.message, fault))))
+
+
+def with_config_map(ended: Ended, name: str, data: Mapping[str, str] | None) -> Ended:
+    """The end with the report that a ConfigMap holds; `data` is None where there is no such ConfigMap."""
+    text = (data or {}).get(REPORT_KEY)
+    if text is None:
+        return ended._replace(message=_joined(ended.message, f"there is no {REPORT_KEY} in ConfigMap {name}"))
+    return _reported(ended, text, f"ConfigMap {name}")
+
+
+def followed(run: TriggerRun, found: Object, ended: Ended, now: datetime) -> TriggerRun:
+    """The run with what was seen of its object. A report that says fail makes it a failure."""
+    metadata = found.get("metadata") or {}
+    created = metadata.get("creationTimestamp")
+    run = replace(
+        run,
+        state="Running" if run.state == "Pending" else run.state,
+        uid=metadata.get("uid"),
+        started=run.started or (datetime.fromisoformat(created) if created else now.replace(microsecond=0)),
+        message=None,
+    )
+    if ended.state is None:
+        return replace(run, message=_cut(ended.message))
+    report = ended.report or Report()
+    failed = ended.state == "Succeeded" and report.verdict is Answer.FAIL
+    message = _joined(report.reason, ended.message)
+    return replace(
+        run,
+        state="Failed" if failed else ended.state,
+        finished=now.replace(microsecond=0),
+        message=_cut(_joined("the report says fail", message) if failed else message),
+        verdict=str(report.verdict) if report.verdict is not None else None,
+        metrics=dict(list(report.metrics.items())[:_METRICS]) or None,
+    )
+
+
+def is_overdue(kind: RunKind, run: TriggerRun, timeout: float | None, now: datetime) -> bool:
+    """Whether a run of a kind that knows no deadline of its own has gone on for too long."""
+    if kind != TRAIN_JOB or timeout is None or run.started is None or run.state != "Running":
+        return False
+    return (now - run.started).total_seconds() > timeout
+
+
+def _by_conditions(found: Object) -> Ended:
+    """As Jobs and TrainJobs tell it."""
+    true = {str(item.get("type")): item for item in _conditions(found) if item.get("status") == "True"}
+    failure = true.get("Failed")
+    if failure is not None:
+        return Ended("Failed", str(failure.get("message") or failure.get("reason") or ""))
+    return Ended("Succeeded") if "Complete" in true else Ended()
+
+
+def _workflow(found: Object) -> Ended:
+    status = _mapping(found, "status")
+    message = str(status.get("message") or "")
+    state = _PHASES.get(str(status.get("phase")))
+    if state is None:
+        return Ended(message=message)
+    return _with_values(Ended(state, message), _mappings(_mapping(status, "outputs"), "parameters"))
+
+
+def _pipeline_run(found: Object) -> Ended:
+    succeeded: Object = next((item for item in _conditions(found) if item.get("type") == "Succeeded"), {})
+    message = str(succeeded.get("message") or "")
+    state = _SUCCEEDED.get(str(succeeded.get("status")))
+    if state is None:
+        return Ended(message=message)
+    ended = Ended(state, message if state == "Failed" else "")
+    return _with_values(ended, _mappings(_mapping(found, "status"), "results"))
+
+
+def _with_values(ended: Ended, values: Iterable[Object]) -> Ended:
+    """With outputs by name: `report` is the report, other numbers are metrics besides."""
+    metrics: dict[str, float] = {}
+    text = ""
+    for entry in values:
+        name, value = entry.get("name"), entry.get("value")
+        if name == "report" and isinstance(value, str):
+            text = value
+        elif isinstance(name, str) and (number := _number(value)) is not None:
+            metrics[name] = number
+    if text:
+        ended = _reported(ended, text, "output report")
+    report = ended.report or Report()
+    return ended._replace(report=replace(report, metrics={**metrics, **report.metrics}))
+
+
+def _reported(ended: Ended, text: str, where: str) -> Ended:
+    try:
+        return ended._replace(report=read_report(text))
+    except ValueError as error:
+        return ended._replace(message=_joined(ended.message, f"{where}: {error}"))
+
+
+def _conditions(found: Object) -> list[Object]:
+    return _mappings(_mapping(found, "status"), "conditions")
+
+
+def _mapping(parent: Object, field: str) -> Object:
+    """The mapping in a field; anything else that a foreign controller may write there is none."""
+    value = parent.get(field)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(parent: Object, field: str) -> list[Object]:
+    value = parent.get(field)
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
+
+
+def _cut(text: str) -> str | None:
+    line = " ".join(text.split())
+    return (line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…") or None

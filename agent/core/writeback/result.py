@@ -1,0 +1,48 @@
+"""How a write-back ended: kept on the Canary, so that it is done once and everybody can see what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+STATUS = "weir.dev/write-back-status"
+"""Annotation on a Canary: a `Written` as JSON. Whoever removes it has the write-back tried again."""
+
+State = Literal["committed", "proposed", "dropped", "refused", "failed"]
+_FINAL = frozenset({"committed", "proposed", "dropped", "refused"})
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`revision` is the rejected template. `text` is for people; `commit`, `branch` and `url` say what was written.
+
+    committed: pushed. proposed: a pull request is there. dropped: Git no longer asks for the reference. refused: a
+    person has to do something. failed: it will be tried again.
+    """
+
+    revision: str
+    state: State
+    text: str
+    commit: str = ""
+    branch: str = ""
+    url: str = ""
+    at: datetime | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more is done for this revision."""
+        return self.state in _FINAL
+
+    def says(self, other: Written | None) -> bool:
+        """Whether this is what is known already, but for the time."""
+        return other is not None and msgspec.structs.replace(self, at=None) == msgspec.structs.replace(other, at=None)
+
+
+def decode_written(annotations: Mapping[str, str]) -> Written | None:
+    """What an annotation tells; None without one, and for one that cannot be read."""
+    try:
+        return msgspec.json.decode(annotations.get(STATUS, ""), type=Written)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,95 @@
+"""`weir plan`: revisions, output and exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from agent.adapters.git.local import LocalRepository, LocalRevision
+from agent.core.plan.findings import findings
+from agent.core.plan.markdown import as_markdown
+from agent.core.plan.report import Plan, as_json, shortened
+from agent.core.plan.text import as_text
+from agent.errors import WeirError
+from agent.plan.planner import make_plan
+
+EXIT_FAILED: Final = 1
+"""No plan could be made: no repository, no such revision."""
+EXIT_FOUND: Final = 3
+"""Something that --fail-on names was found."""
+_INTERRUPTED: Final = 130
+_SHOWN: Final = 20
+
+
+def execute(chosen: argparse.Namespace) -> int:
+    """Make the plan and print it; returns the exit status."""
+    try:
+        return _run(chosen)
+    except WeirError as error:
+        return _fail(error.message)
+    except BrokenPipeError:
+        # Whoever reads has seen enough; Python must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a pipeline gets a line that says what happened, whatever it is
+        return _fail(f"unexpected {type(error).__name__}: this is a fault of Weir")
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    repository = LocalRepository(Path(chosen.repo))
+    old, new = _revisions(repository, chosen.old, chosen.new)
+    plan, notes = make_plan(repository, old, new)
+    _print(_output(plan, old, new, chosen.output))
+    for note in notes:
+        _say(note)
+    return _judge(plan, chosen.fail_on)
+
+
+def _revisions(repository: LocalRepository, old: str | None, new: str | None) -> tuple[LocalRevision, LocalRevision]:
+    """What the arguments mean, as `git diff` reads them. Raises UnknownRevisionError."""
+    if old is not None and new is None and ".." in old:
+        left, dots, right = old.partition("...") if "..." in old else old.partition("..")
+        left, right = left or "HEAD", right or "HEAD"
+        start = repository.merge_base(left, right) if dots == "..." else repository.revision(left)
+        return start, repository.revision(right)
+    if old is None:
+        return repository.before("HEAD"), repository.revision("HEAD")
+    return repository.revision(old), repository.revision(new or "HEAD")
+
+
+def _output(plan: Plan, old: LocalRevision, new: LocalRevision, form: str) -> bytes:
+    if form == "json":
+        return as_json(plan)
+    if form == "markdown":
+        return as_markdown(plan, old.id, new.id).encode(errors="replace")
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return as_text(plan, old.id, new.id, colour=colour).encode(errors="replace")
+
+
+def _judge(plan: Plan, conditions: tuple[str, ...]) -> int:
+    found = list(findings(plan, conditions))
+    for condition, what in found[:_SHOWN]:
+        _say(f"--fail-on={condition}: {shortened(what)}")
+    if len(found) > _SHOWN:
+        _say(f"--fail-on: {len(found) - _SHOWN} more")
+    return EXIT_FOUND if found else 0
+
+
+def _print(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _say(text: str) -> None:
+    sys.stderr.buffer.write(f"weir plan: {text}\n".encode(errors="replace"))
+    sys.stderr.flush()
+
+
+def _fail(message: str) -> int:
+    _say(shortened(message))
+    return EXIT_FAILED

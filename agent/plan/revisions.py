@@ -1,0 +1,98 @@
+"""One of the two revisions of a plan: its files, and what it builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from agent.adapters.git.errors import GitOperationError
+from agent.adapters.git.local import LocalRepository, LocalRevision, TreeFile
+from agent.adapters.git.objects import GitTree
+from agent.core.plan import fluxobjects
+from agent.core.plan.fluxobjects import FluxObjects
+from agent.core.plan.includes import Documents, Includes
+from agent.core.plan.listing import Content, Listing, is_yaml
+from agent.core.plan.sourced import ignored_by
+from agent.core.plan.units import Units
+from agent.core.plan.variables import ConfigMaps
+from agent.core.sourceignore import IGNORE_FILE, FilteredTree, IgnoreRules, Pattern, parse_rules, rules_with
+from agent.core.tree import Tree
+
+LARGEST = 8 << 20
+"""Bytes; larger files are not read as manifests."""
+
+
+class Contents:
+    """Reads files of the repository by their ids, and says why one cannot be read instead of raising."""
+
+    def __init__(self, repository: LocalRepository) -> None:
+        self._repository = repository
+
+    def __call__(self, oid: str) -> Content:
+        """What is behind the id."""
+        try:
+            size = self._repository.size(oid)
+            if size > LARGEST:
+                return Content(b"", f"has {size} bytes: files of more than {LARGEST} are not read")
+            return Content(self._repository.read(oid))
+        except GitOperationError:
+            return Content(b"", "is not in the clone (a partial or damaged one): its content cannot be read")
+
+
+class Side:
+    """A revision with everything that is found out about it. `units` and `flux` are filled in as they are known."""
+
+    def __init__(
+        self,
+        revision: LocalRevision,
+        files: Mapping[str, TreeFile],
+        tree: GitTree,
+        read: Contents,
+        documents: Documents,
+    ) -> None:
+        self.revision = revision
+        self._documents = documents
+        self.listing = Listing(files, read)
+        self.includes = Includes(self.listing, documents)
+        self.config_maps = ConfigMaps(self.listing)
+        self.tree: Tree = tree
+        self.flux = FluxObjects()
+        self.units = Units(())
+
+    def find_flux_objects(self, known: dict[tuple[str, str], FluxObjects]) -> None:
+        """Look into all YAML files; *known* is shared by both sides, so that equal files are read once."""
+        parts = self._patches()
+        for path, file in self.listing.files.items():
+            if not is_yaml(path) or not self.listing.is_file(path) or path in parts:
+                continue
+            key = (path, file.oid)
+            if key not in known:
+                data = self.listing.content(path).data
+                may = fluxobjects.may_hold_objects(data)
+                known[key] = fluxobjects.read(data, path) if may else FluxObjects()
+            if known[key] != FluxObjects():
+                self.flux = self.flux.joined(known[key])
+
+    def narrow(self, addresses: Iterable[str], known: dict[tuple[Pattern, ...], IgnoreRules]) -> None:
+        """Look at what a source's artifact would hold, and no more: `.sourceignore`, `spec.ignore`, Flux's defaults.
+
+        Rules remember what they say of names: equal ones of both sides are *known*.
+        """
+        written: list[Pattern] = []
+        for path in sorted(self.listing.files):
+            folder, _, name = path.rpartition("/")
+            if name == IGNORE_FILE and self.listing.is_file(path):
+                text = self.listing.content(path).data.decode(errors="replace")
+                written += parse_rules(text, tuple(folder.split("/")) if folder else ())
+        written += parse_rules(ignored_by(self.flux.repositories, addresses))
+        rules = known.setdefault(tuple(written), rules_with(tuple(written)))
+        self.tree = FilteredTree(self.tree, rules)
+        self.includes = Includes(self.listing.without(lambda path: rules.ignores(path, is_dir=False)), self._documents)
+
+    def _patches(self) -> set[str]:
+        """Files that kustomizations use for something else than resources: an object in there is a part of one."""
+        found: set[str] = set()
+        for folder, file in self.includes.all():
+            if file.document.keys() & {"patches", "patchesStrategicMerge", "patchesJson6902", "replacements"}:
+                listed = {f"{folder}/{text}" if folder else text for text in file.listed()}
+                found.update(path for path in self.includes.named_files(folder) if path not in listed)
+        return found
