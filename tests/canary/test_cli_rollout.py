@@ -1,0 +1,160 @@
+"""People command rollouts with `weir rollout`, each with the rights of their own kubeconfig."""
+
+from pathlib import Path
+
+import pytest
+from canary_agent import eventually
+from canary_cluster import NAME, Rollouts
+from cli_agent import COMMAND, LOOK, Person, agent_behind_service, passes, person
+
+from testbed.controlplane import ControlPlane
+from testbed.gateway import ProcessGateway
+
+SLOW = {"interval": "1s", "stepWeight": 1, "maxWeight": 99}
+"""Steps so small that a person finds the time to step in."""
+
+
+@pytest.fixture
+async def jane(control_plane: ControlPlane, rollouts: Rollouts) -> Person:
+    """May look at rollouts and command them."""
+    return await person(control_plane, rollouts.admin, rollouts.namespace, "jane", *LOOK, COMMAND)
+
+
+async def begin(rollouts: Rollouts, **canary) -> None:
+    """Version 1 serves, version 2 is on trial with some of the traffic."""
+    await rollouts.apply(rollouts.target(rollouts.sleeper("1")), rollouts.canary(analysis=SLOW, **canary))
+    await rollouts.phase("Initialized")
+    await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
+    await rollouts.until(lambda status: status.get("canaryWeight", 0) >= 1)
+
+
+async def test_a_rollout_is_held_aborted_tried_again_and_promoted(
+    control_plane: ControlPlane, rollouts: Rollouts, edge: ProcessGateway, jane: Person, tmp_path: Path
+) -> None:
+    name = f"{rollouts.namespace}/{NAME}"
+    who = f"system:serviceaccount:{rollouts.namespace}:jane"
+    folder = tmp_path / "agent"
+    async with agent_behind_service(control_plane, rollouts.admin, rollouts.namespace, folder) as api:
+        await begin(rollouts)
+        running = await jane.rollout("status", name)
+        assert running.status == 4, running.err
+        assert "Progressing" in running.out
+        assert "sleeper:1.0" in running.out
+
+        paused = await jane.rollout("pause", name, "--reason", "looking at traces")
+        assert (paused.status, paused.err) == (0, "")
+        held = (await jane.rollout("status", name, "-o", "json")).json
+        assert held["paused"].startswith(f"paused by {who} at ")
+        assert held["blocked"] == ["Paused", held["paused"]]
+        weight = held["weight"]
+        enough = await passes(api) + 3
+        await eventually(lambda: _looked(api, enough), within=60)
+        assert await rollouts.weights() == (100 - weight, weight)
+
+        assert (await jane.rollout("resume", name)).status == 0
+        await rollouts.until(lambda status: status.get("canaryWeight", 0) > weight)
+
+        aborted = await jane.rollout("abort", name, "--reason", "users complain", "-o", "json")
+        assert aborted.status == 0, aborted.err
+        assert aborted.json | {"message": ""} == {
+            "namespace": rollouts.namespace,
+            "name": NAME,
+            "action": "abort",
+            "outcome": "done",
+            "message": "",
+            "phase": "Failed",
+        }
+        assert await rollouts.weights() == (100, 0)
+        asked = f"{who} asked to abort the rollout of {NAME}.{rollouts.namespace}: users complain"
+        await eventually(lambda: rollouts.told(asked))
+        assert (await jane.rollout("status", name)).status == 3
+        again = await jane.rollout("abort", name)
+        assert again.status == 3
+        assert "nothing is being rolled out (phase Failed)" in again.out
+
+        assert (await jane.rollout("retry", name)).status == 0
+        await rollouts.until(lambda status: status.get("canaryWeight", 0) >= 1)
+        assert (await jane.rollout("promote", "--full", "-n", rollouts.namespace, NAME)).status == 0
+        watched = await jane.rollout("status", name, "--watch", "--timeout", "60s")
+        assert watched.status == 0, watched.out
+        assert "Succeeded" in watched.out.splitlines()[-1]
+        assert await rollouts.version("chat-primary") == "2"
+
+        past = (await jane.rollout("history", name, "-o", "json")).json
+        assert [run["phase"] for run in past] == ["Succeeded", "Failed"]
+        assert "Succeeded" in (await jane.rollout("history", name)).out
+
+
+async def _looked(api: str, times: float) -> bool:
+    return await passes(api) >= times
+
+
+async def test_whoever_may_not_change_the_canary_may_not_command_it(
+    control_plane: ControlPlane, rollouts: Rollouts, edge: ProcessGateway, tmp_path: Path
+) -> None:
+    guest = await person(control_plane, rollouts.admin, rollouts.namespace, "guest", *LOOK)
+    name = f"{rollouts.namespace}/{NAME}"
+    async with agent_behind_service(control_plane, rollouts.admin, rollouts.namespace, tmp_path / "agent"):
+        await begin(rollouts)
+        refused = await guest.rollout("abort", name)
+        assert refused.status == 1
+        assert "cannot patch resource" in refused.err
+        watching = (
+            "rollout",
+            "status",
+            name,
+            "--watch",
+            "--timeout",
+            "4s",
+            "--agent",
+            f"{rollouts.namespace}/weir:api",
+        )
+        status, drawn = await guest.at_terminal(*watching)
+        assert status == 4
+        pictures = drawn.split("\x1b[J")
+        assert len(pictures) > 2, "drawn over and over"
+        assert all("Progressing" in picture for picture in pictures[:-1])
+        assert drawn.index("\x1b[?25l") < drawn.index("Progressing") < drawn.index("\x1b[?25h")
+        assert (await rollouts.status())["phase"] == "Progressing"
+
+
+async def test_a_failed_run_is_explained_with_its_numbers(
+    control_plane: ControlPlane, rollouts: Rollouts, edge: ProcessGateway, jane: Person, tmp_path: Path
+) -> None:
+    metric = {"name": "request-success-rate", "interval": "1m", "thresholdRange": {"min": 99}}
+    canary = rollouts.canary(analysis={**SLOW, "metrics": [metric]})
+    name = f"{rollouts.namespace}/{NAME}"
+    dead = {"metrics_server": "http://127.0.0.1:9"}
+    folder = tmp_path / "agent"
+    async with agent_behind_service(control_plane, rollouts.admin, rollouts.namespace, folder, **dead) as api:
+        await rollouts.apply(rollouts.target(rollouts.sleeper("1")), canary)
+        await rollouts.phase("Initialized")
+        await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
+        await rollouts.phase("Failed")
+        explained = await jane.rollout("explain", name)
+        assert explained.status == 0, explained.err
+        assert "The revision was rejected" in explained.out
+        assert "Prometheus query failed" in explained.out
+        assert "request-success-rate was asked as" in explained.out
+        assert "(≥ 99%)" in explained.out
+        direct = await jane.weir("rollout", "explain", name, "--server", api, "-o", "json")
+        assert [judged["verdict"] for judged in direct.json["judgements"]] == ["error", "error"]
+    deaf = await jane.rollout("explain", name)
+    assert deaf.status == 0
+    assert "The judgements are not known here: Service" in deaf.out
+    assert (await jane.rollout("history", name)).status == 1
+
+
+async def test_what_is_not_there_is_said(rollouts: Rollouts, jane: Person, tmp_path: Path) -> None:
+    nothing = await jane.rollout("status", f"{rollouts.namespace}/none")
+    assert (nothing.status, nothing.out) == (1, "")
+    assert f"there is no Canary {rollouts.namespace}/none" in nothing.err
+    assert "no Canary in namespace" in (await jane.rollout("status", "-n", rollouts.namespace)).out
+    assert (await jane.rollout("status", "a/b/c")).err.startswith("weir: 'a/b/c' is not a name")
+    lost = Person(tmp_path / "missing", rollouts.namespace)
+    assert "no kubeconfig at" in (await lost.rollout("status", "chat")).err
+    # Without an agent a command stays open.
+    await rollouts.apply(rollouts.canary())
+    waiting = await jane.rollout("abort", f"{rollouts.namespace}/{NAME}", "--timeout", "1s")
+    assert waiting.status == 4
+    assert "the agent has not acted within 1s" in waiting.out

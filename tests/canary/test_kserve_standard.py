@@ -1,0 +1,205 @@
+"""An InferenceService in Standard mode, from the commit on: the new reference is withheld, tried, promoted or removed.
+
+KServe's controller is played by a writer of statuses (testbed/kserve); the API server and the agent are real.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from canary_agent import eventually
+from canary_cluster import Rollouts
+from canary_gitops import Judge, whole_agent
+from kserve_world import KServeStory, kserve_story, version_in
+
+from testbed.controlplane import ControlPlane
+from testbed.kube import Admin, Object
+
+
+@pytest.fixture
+async def story(admin: Admin, namespace: str, judge: tuple[Judge, str], tmp_path: Path) -> AsyncIterator[KServeStory]:
+    async with kserve_story(admin, namespace, judge[1], tmp_path) as (found, _):
+        yield found
+
+
+@pytest.fixture
+def rollouts(admin: Admin, namespace: str, tmp_path: Path) -> Rollouts:
+    """Questions about the Canary; nothing of it runs as pods here."""
+    return Rollouts(admin, namespace, tmp_path)
+
+
+def shares(service: Object) -> Any:
+    """The stable predictor's version, and version and percentage of each canary."""
+    entries = service["spec"].get("canary") or ()
+    tried = [(version_in({"spec": entry}), entry["trafficPercent"]) for entry in entries]
+    return version_in(service), tried
+
+
+async def test_a_new_reference_is_withheld_tried_and_promoted_in_one_write(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
+) -> None:
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        assert await story.serving() == "1"
+        async with story.watched(shares) as seen:
+            await story.push("2")
+            assert await story.wanted() == "2"
+            await rollouts.phase("Succeeded")
+            await eventually(lambda: seen[-1][0] == "2")
+    assert seen == [("1", []), ("1", [("2", 0)]), ("1", [("2", 30)]), ("1", [("2", 60)]), ("2", [])]
+    live = await story.live()
+    assert live["spec"]["predictor"]["name"].startswith("weir-"), "the Deployment that was tried goes on"
+    assert live["spec"]["predictor"]["maxReplicas"] == 4
+    withheld = [text for text in await rollouts.events("app", "Kustomization") if "withheld" in text]
+    what = f"InferenceService/{story.namespace}/chat: spec.predictor.model.storageUri withheld"
+    assert withheld == [f"{what}, the rollout of its Canary decides when it serves"]
+
+
+async def test_a_rollback_removes_the_canary_and_survives_syncs_commits_and_restarts(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, judge: tuple[Judge, str], tmp_path: Path
+) -> None:
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        judge[0].refuses = True
+        await story.push("2")
+        rejected = await rollouts.phase("Failed")
+        await eventually(lambda: story.serves(("1", []), shares))
+        await story.again()
+        await story.push("2", note="unrelated", replicas=3)
+        live = await story.live()
+        assert (shares(live), live["spec"]["predictor"]["minReplicas"]) == (("1", []), 3)
+        assert (await rollouts.status(), await story.wanted()) == (rejected, "2")
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await story.again()
+        assert shares(await story.live()) == ("1", [])
+        assert await rollouts.status() == rejected
+
+        await story.push("1", replicas=3)
+        await rollouts.phase("Succeeded")
+        assert shares(await story.live()) == ("1", [])
+        judge[0].refuses = False
+        await story.push("3", replicas=3)
+        await eventually(lambda: story.serves(("3", []), shares))
+        await rollouts.phase("Succeeded")
+    starts = [text for text in await rollouts.events() if text.startswith("New revision detected!")]
+    assert len(starts) == 2, "neither the unrelated commit nor the revert is a run"
+
+
+async def test_a_model_that_cannot_be_loaded_is_rolled_back_at_once(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
+) -> None:
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        async with story.watched(shares) as seen:
+            await story.push("broken")
+            await rollouts.phase("Failed")
+            await eventually(lambda: len(seen) >= 3)
+    assert seen == [("1", []), ("1", [("broken", 0)]), ("1", [])], "it never had traffic"
+    texts = await rollouts.events()
+    assert any("ModelLoadFailed in pod chat-weir-" in text and "no such model" in text for text in texts), texts
+
+
+async def test_another_reference_in_mid_run_replaces_the_canary(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
+) -> None:
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        async with story.watched(shares) as seen:
+            await story.push("slow")
+            await eventually(lambda: seen[-1] == ("1", [("slow", 0)]))
+            await story.push("2")
+            await rollouts.phase("Succeeded")
+            await eventually(lambda: seen[-1] == ("2", []))
+            await story.push("slow")
+            await eventually(lambda: seen[-1] == ("2", [("slow", 0)]))
+            await rollouts.phase("Progressing")
+            await story.push("2")
+            await rollouts.phase("Succeeded")
+    assert shares(await story.live()) == ("2", [])
+    assert ("slow", []) not in seen
+
+
+async def test_a_service_without_a_minimum_of_replicas_is_told(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
+) -> None:
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        await story.push("2", replicas=0)
+        status = await rollouts.until(lambda status: any(c["type"] == "Blocked" for c in status.get("conditions", ())))
+    blocked = next(item for item in status["conditions"] if item["type"] == "Blocked")
+    assert blocked["reason"] == "TargetInvalid"
+    assert "minReplicas is 0" in blocked["message"]
+    assert shares(await story.live()) == ("1", [])
+
+
+async def test_no_run_begins_without_room_for_its_accelerators(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
+) -> None:
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        await story.push("2", gpus=3)
+        status = await rollouts.until(lambda status: any(c["type"] == "Blocked" for c in status.get("conditions", ())))
+        blocked = next(item for item in status["conditions"] if item["type"] == "Blocked")
+        assert blocked["reason"] == "InsufficientAccelerators"
+        assert "1 pods with 3 example.com/gpu each needed" in blocked["message"]
+        assert (status["phase"], shares(await story.live())) == ("Initialized", ("1", []))
+        await story.push("2")
+        await rollouts.phase("Succeeded")
+
+
+async def test_another_runtime_for_the_same_model_is_loaded_by_the_stable_predictor_too(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
+) -> None:
+    """KServe allows another name only together with another `storageUri`."""
+    form = lambda obj: (*shares(obj), obj["spec"]["predictor"]["model"].get("runtime"))  # noqa: E731 - a view of one test
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        async with story.watched(form) as seen:
+            await story.push("1", runtime="newer")
+            await rollouts.phase("Succeeded")
+            await eventually(lambda: seen[-1] == ("1", [], "newer"))
+    assert seen == [
+        ("1", [], None),
+        ("1", [("1", 0)], None),
+        ("1", [("1", 30)], None),
+        ("1", [("1", 60)], None),
+        ("1", [("1", 60)], "newer"),
+        ("1", [("1", 0)], "newer"),
+        ("1", [], "newer"),
+    ]
+    assert "name" not in (await story.live())["spec"]["predictor"]
+
+
+async def test_a_run_begins_when_the_model_is_on_the_nodes_if_somebody_has_it_copied_there(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
+) -> None:
+    api, kind = "serving.kserve.io/v1alpha1", "LocalModelNamespaceCache"
+    cache = {
+        "metadata": {"name": "chat-2", "namespace": story.namespace},
+        "spec": {"sourceModelUri": "hf://org/chat-2"},
+    }
+    await story.admin.apply({"apiVersion": api, "kind": kind, **cache})
+    notes = {"labels": {"weir.dev/prefetch": "true"}, "annotations": {"weir.dev/prefetches": "hf://org/chat-2"}}
+    container = {"name": "pull", "image": "pull"}
+    pods = {"spec": {"containers": [container], "restartPolicy": "Never"}}
+    job = {
+        "metadata": {"name": "pull", "namespace": story.namespace, **notes},
+        "spec": {"suspend": True, "template": pods},
+    }
+    await story.admin.apply({"apiVersion": "batch/v1", "kind": "Job", **job})
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        await story.push("2")
+        await rollouts.until(lambda status: "Job pull has not fetched hf://org/chat-2 yet" in str(status))
+        await story.admin.delete("batch/v1", "Job", story.namespace, "pull")
+        status = await rollouts.until(lambda status: "LocalModelNamespaceCache" in str(status))
+        blocked = next(item for item in status["conditions"] if item["type"] == "Blocked")
+        assert blocked["reason"] == "ModelNotOnNodes"
+        assert "chat-2 has hf://org/chat-2 on 0 of 0 nodes" in blocked["message"]
+        assert shares(await story.live()) == ("1", [])
+        path = (await story.admin.resource(api, kind)).path(story.namespace, "chat-2", "status")
+        live = await story.admin.get(api, kind, story.namespace, "chat-2")
+        done = {**live, "status": {"copies": {"available": 2, "total": 2}}}
+        await story.admin.request("PUT", path, body=done)
+        await rollouts.phase("Succeeded")

@@ -1,0 +1,45 @@
+"""The ledger on a real Canary, and the short way back to a model that has served before."""
+
+import json
+
+from canary_agent import canary_agent
+from canary_cluster import FLAGGER, NAME, Rollouts
+
+from agent.adapters.kube.client import KubeClient
+from testbed.kube import Object
+
+ONE, TWO = "hf://acme/chat@" + "1" * 40, "hf://acme/chat@" + "2" * 40
+
+
+def target(rollouts: Rollouts, model: str) -> Object:
+    found = rollouts.target({"name": "server", "image": "sleeper:1.0", "args": [f"--model={model}"]})
+    found["spec"].pop("replicas")
+    return found
+
+
+async def test_a_model_that_has_served_before_comes_back_in_one_step(kube: KubeClient, rollouts: Rollouts) -> None:
+    canary = rollouts.canary(analysis={"stepWeight": None, "maxWeight": None, "iterations": 3})
+    canary["spec"] |= {"provider": "kubernetes", "service": {"port": 80, "targetPort": 8080}}
+    canary["metadata"]["annotations"] = {"weir.dev/revert": "fast"}
+    async with canary_agent(kube, rollouts.namespace):
+        await rollouts.apply(rollouts.target({"name": "server", "image": "sleeper:1.0", "args": [f"--model={ONE}"]}))
+        await rollouts.apply(canary)
+        await rollouts.phase("Initialized")
+        for model in (TWO, ONE):
+            await rollouts.apply(target(rollouts, model))
+            await rollouts.phase("Progressing")
+            await rollouts.phase("Succeeded")
+    found = await rollouts.get("Canary", NAME, FLAGGER)
+    assert found is not None
+    ledger = json.loads(found["metadata"]["annotations"]["weir.dev/ledger"])
+    assert [(one["role"], one["models"][0]["spelling"], one.get("outcome")) for one in ledger] == [
+        ("primary", ONE, "replaced"),
+        ("canary", TWO, "promoted"),
+        ("primary", TWO, "replaced"),
+        ("canary", ONE, "promoted"),
+        ("primary", ONE, None),
+    ]
+    texts = await rollouts.events()
+    steps = [text.rpartition(" ")[2] for text in texts if "canary iteration" in text]
+    assert steps == ["1/3", "2/3", "3/3", "1/1"]
+    assert any(text.startswith("Analysing what has served before, until ") for text in texts)

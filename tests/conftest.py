@@ -1,0 +1,75 @@
+"""Fixtures that more than one folder of tests uses."""
+
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from testbed.controlplane import ControlPlane
+from testbed.kube import Admin, ApiError, UnknownKindError
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("weir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("weir")
+
+OURS = (
+    ("flagger.app/v1beta1", "Canary"),
+    ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
+    ("source.toolkit.fluxcd.io/v1", "GitRepository"),
+)
+"""Kinds that an agent works on, in the order in which they can go."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scenarios come last, in whatever order folders are named: the agent that they share works on all Canaries."""
+    scenarios = Path(__file__).with_name("scenarios")
+    items.sort(key=lambda item: scenarios in item.path.parents)
+
+
+@pytest.fixture(scope="session")
+async def control_plane() -> AsyncIterator[ControlPlane]:
+    """A real control plane, started for the first test that asks for it and shared by the session."""
+    async with ControlPlane() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def admin(control_plane: ControlPlane) -> AsyncIterator[Admin]:
+    """A client of the shared control plane that may do everything."""
+    async with Admin(control_plane.url, control_plane.ca_file, control_plane.admin_token) as client:
+        yield client
+
+
+@pytest.fixture
+async def namespace(admin: Admin) -> AsyncIterator[str]:
+    """The name of a fresh namespace whose default ServiceAccount exists.
+
+    After the test it is deleted, which takes its time. What an agent works on is gone at once, so that the agent of a
+    later test finds nothing to do there.
+    """
+    name = f"test-{secrets.token_hex(4)}"
+    await admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    await admin.wait_for("v1", "ServiceAccount", name, "default", lambda found: found is not None)
+    yield name
+    for api_version, kind in OURS:
+        await _clear(admin, api_version, kind, name)
+    await admin.delete("v1", "Namespace", None, name, missing_ok=True)
+
+
+async def _clear(admin: Admin, api_version: str, kind: str, namespace: str) -> None:
+    """Delete all objects of a kind although the agent that their finalizers wait for has ended."""
+    try:
+        left = await admin.list(api_version, kind, namespace)
+    except UnknownKindError:
+        return
+    for found in left:
+        name = found["metadata"]["name"]
+        await admin.delete(api_version, kind, namespace, name, missing_ok=True)
+        try:
+            await admin.patch(api_version, kind, namespace, name, {"metadata": {"finalizers": None}})
+        except ApiError as refused:
+            if refused.status != 404:
+                raise
+        await admin.wait_for(api_version, kind, namespace, name, lambda obj: obj is None)

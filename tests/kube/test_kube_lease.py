@@ -1,0 +1,112 @@
+"""Leader election over a real Lease."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from agent.adapters.kube.client import KubeClient
+from agent.adapters.kube.lease import KubeLease
+from agent.adapters.kube.resource import LEASES, Object
+from agent.runtime.leadership import Elector, LeaseRecord, LeaseTaken, Timing
+from tests.kube.polling import until
+
+QUICK = Timing(duration=3.0, renew=2.0, retry=0.2, call=1.0)
+
+
+def elector(client: KubeClient, namespace: str, name: str, problems: list[str]) -> Elector:
+    lease = KubeLease(client, namespace, "weir-leader")
+    return Elector(lease, name, QUICK, on_problem=lambda who, error: problems.append(f"{who}: {error.message}"))
+
+
+@asynccontextmanager
+async def standing(elector: Elector) -> AsyncIterator[asyncio.Task[None]]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(elector.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+
+
+async def test_the_lease_changes_hands_when_it_is_released(client: KubeClient, namespace: str) -> None:
+    problems: list[str] = []
+    one, two = (elector(client, namespace, name, problems) for name in ("one", "two"))
+    async with standing(two), standing(one):
+        await until(lambda: one.leading.is_set() or two.leading.is_set())
+        leader, other = (one, two) if one.leading.is_set() else (two, one)
+        spec = (await client.get(LEASES, namespace, "weir-leader"))["spec"]
+        assert spec["holderIdentity"] == leader.identity
+        assert spec["leaseDurationSeconds"] == 3
+        # Longer than the lease lasts: it is renewed, and the other never leads.
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(other.leading.wait(), QUICK.duration + 0.5)
+        assert leader.leading.is_set()
+    # Both have stopped; the release frees it for a third at once.
+    await leader.release()
+    freed = (await client.get(LEASES, namespace, "weir-leader"))["spec"]
+    assert freed.get("holderIdentity", "") == ""
+    third = elector(client, namespace, "three", problems)
+    async with standing(third), asyncio.timeout(QUICK.duration - 0.5):
+        await third.leading.wait()
+    spec = (await client.get(LEASES, namespace, "weir-leader"))["spec"]
+    assert spec["holderIdentity"] == "three"
+    assert spec["leaseTransitions"] == freed["leaseTransitions"] + 1
+    assert problems == []
+
+
+async def test_a_dead_leader_is_replaced(client: KubeClient, namespace: str) -> None:
+    problems: list[str] = []
+    one, two = (elector(client, namespace, name, problems) for name in ("one", "two"))
+    async with standing(one):
+        await until(one.leading.is_set)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    async with standing(two):
+        await until(two.leading.is_set)
+        assert loop.time() - started >= QUICK.duration - QUICK.retry
+    assert problems == []
+
+
+async def eventually(client: KubeClient, namespace: str) -> Object:
+    async with asyncio.timeout(60):
+        while True:
+            found = await client.find(LEASES, namespace, "weir-leader")
+            if found is not None:
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_a_leader_whose_lease_is_deleted_takes_it_again(client: KubeClient, namespace: str) -> None:
+    problems: list[str] = []
+    one = elector(client, namespace, "one", problems)
+    async with standing(one) as task:
+        await until(one.leading.is_set)
+        first = await client.get(LEASES, namespace, "weir-leader")
+        await client.delete(LEASES, namespace, "weir-leader")
+        found = await eventually(client, namespace)
+        assert found["metadata"]["uid"] != first["metadata"]["uid"]
+        assert one.leading.is_set()
+        assert not task.done()
+
+
+async def test_the_record_survives_the_round_trip_and_is_locked(client: KubeClient, namespace: str) -> None:
+    store = KubeLease(client, namespace, "trip")
+    assert await store.get() is None
+    moment = dt.datetime(2026, 11, 23, 12, 30, 15, 123456, tzinfo=dt.UTC)
+    made = await store.create(LeaseRecord("me", 35.0, moment, moment, transitions=4))
+    assert made == LeaseRecord("me", 35.0, moment, moment, 4, made.version)
+    assert await store.get() == made
+    with pytest.raises(LeaseTaken):
+        await store.create(made)
+    await store.update(made)
+    assert (await store.get()) is not None
+    stale = LeaseRecord("other", 35.0, moment, moment, 4, made.version)
+    renewed = await store.update(LeaseRecord("me", 36.0, moment, moment, 4, (await store.get() or made).version))
+    with pytest.raises(LeaseTaken):
+        await store.update(stale)
+    assert await store.get() == renewed

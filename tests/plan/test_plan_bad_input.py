@@ -1,0 +1,337 @@
+"""Repositories that nobody should have: a plan names what it cannot read, and tells of the rest."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.plan.plan_repository import Output, PlanRepository, deployment, dvc, flux, kustomization, lfs, service
+
+BROKEN = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: [broken\n"
+
+
+def files_of(output: Output) -> list[str]:
+    return [error["file"] for error in output.errors if "file" in error]
+
+
+@pytest.mark.parametrize("kustomized", [True, False], ids=["kustomization", "plain"])
+def test_a_file_broken_by_the_commit_is_named_and_removes_nothing(repository: PlanRepository, kustomized: bool) -> None:
+    if kustomized:
+        repository.write({"app/kustomization.yaml": kustomization("a.yaml", "b.yaml")})
+    repository.history(
+        {"app/a.yaml": service("s3://b/a", "a"), "app/b.yaml": service("s3://b/one", "b")},
+        {"app/a.yaml": BROKEN, "app/b.yaml": service("s3://b/two", "b")},
+    )
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "b")]
+    assert files_of(output) == ["app/a.yaml"]
+    assert output.status == 0
+
+
+def test_a_file_of_which_nothing_is_left_that_looks_like_a_manifest_is_named_and_removes_nothing(
+    repository: PlanRepository,
+) -> None:
+    repository.history(
+        {"app/a.yaml": service("s3://b/a", "a"), "app/b.yaml": service("s3://b/one", "b")},
+        {"app/a.yaml": "{{{\n", "app/b.yaml": service("s3://b/two", "b")},
+    )
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "b")]
+    assert files_of(output) == ["app/a.yaml"]
+
+
+@pytest.mark.parametrize("kustomized", [True, False], ids=["kustomization", "plain"])
+def test_a_file_mended_by_the_commit_is_named_too(repository: PlanRepository, kustomized: bool) -> None:
+    if kustomized:
+        repository.write({"app/kustomization.yaml": kustomization("a.yaml", "b.yaml")})
+    repository.history(
+        {"app/a.yaml": BROKEN, "app/b.yaml": service("s3://b/one", "b")},
+        {"app/a.yaml": service("s3://b/a", "a"), "app/b.yaml": service("s3://b/two", "b")},
+    )
+    output = repository.plan()
+    assert ("changed", "b") in [(change["op"], change["object"]["name"]) for change in output.changes]
+    assert files_of(output) == ["app/a.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        ({"two/kustomization.yaml": "resources: [\n"}, "two"),
+        ({"two/kustomization.yaml": kustomization("missing.yaml")}, "two"),
+        ({"two/kustomization.yaml": kustomization("../two")}, "two"),
+        ({"two/kustomization.yaml": "- a\n- b\n"}, "two"),
+        ({"two/kustomization.yaml": b"\xff\xfe\x00"}, "two"),
+    ],
+    ids=["yaml", "missing", "cycle", "list", "binary"],
+)
+def test_an_application_that_cannot_be_built_is_named(
+    repository: PlanRepository, broken: dict[str, str | bytes], named: str
+) -> None:
+    repository.history(
+        {
+            "one/kustomization.yaml": kustomization("s.yaml"),
+            "one/s.yaml": service("s3://b/one"),
+            "two/kustomization.yaml": kustomization("s.yaml"),
+            "two/s.yaml": service("s3://b/one", "two"),
+        },
+        {"one/s.yaml": service("s3://b/two"), **broken},
+    )
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "sentiment")]
+    assert files_of(output) == [named]
+
+
+def test_remote_bases_and_charts_are_named_and_the_rest_is_compared(repository: PlanRepository) -> None:
+    more = "helmCharts: [{name: x, repo: https://charts.example}]\n"
+    repository.history(
+        {
+            "one/kustomization.yaml": kustomization("s.yaml", "https://u:hunter2@git.example/x//y?ref=v1", more=more),
+            "one/s.yaml": service("s3://b/one"),
+            "one/t.yaml": service("s3://b/one", "t"),
+        },
+        {"one/s.yaml": service("s3://b/two")},
+    )
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "sentiment")]
+    assert output.errors == [
+        {
+            "file": "one/kustomization.yaml",
+            "message": "includes https://***@git.example/x//y?ref=v1, Helm charts: not read offline",
+        }
+    ]
+
+
+def test_objects_that_several_files_of_a_folder_hold_are_compared_file_by_file(repository: PlanRepository) -> None:
+    repository.history(
+        {
+            "prod.yaml": service("s3://b/one"),
+            "test.yaml": service("s3://b/one"),
+            "other.yaml": service("s3://b/x", "x"),
+        },
+        {
+            "prod.yaml": service("s3://b/two"),
+            "other.yaml": service("s3://b/y", "x") + "---\n" + service("s3://b/z", "x"),
+        },
+    )
+    output = repository.plan()
+    assert {(change["op"], change["location"]["file"]) for change in output.changes} == {
+        ("changed", "prod.yaml"),
+        ("changed", "other.yaml"),
+    }
+    assert output.errors == [
+        {
+            "file": "other.yaml",
+            "message": "has InferenceService/ml/x more than once: only the last one is looked at",
+        }
+    ]
+
+
+def test_an_object_that_cannot_be_read_is_a_record_and_an_error(repository: PlanRepository) -> None:
+    odd = service("s3://b/m").replace("    model:\n      storageUri: s3://b/m\n", "    model: [a, b]\n")
+    repository.history({"a/s.yaml": service("s3://b/m")}, {"a/s.yaml": odd})
+    output = repository.plan()
+    assert [change["op"] for change in output.changes] == ["parse-error"]
+    assert output.errors == [
+        {"object": "InferenceService/ml/sentiment", "message": "$.spec.predictor.model is not a mapping"}
+    ]
+
+
+def test_broken_pointers_are_named_and_remove_nothing(repository: PlanRepository) -> None:
+    repository.history(
+        {"x.bin": lfs("a"), "y.dvc": dvc("a"), "z.dvc": dvc("a")},
+        {"x.bin": "version https://git-lfs.github.com/spec/v1\noid sha", "y.dvc": "outs: {", "z.dvc": dvc("b")},
+    )
+    output = repository.plan()
+    assert {(change["op"], change["object"]["name"]) for change in output.changes} == {
+        ("parse-error", "x.bin"),
+        ("parse-error", "y.dvc"),
+        ("changed", "z.dvc"),
+    }
+    assert files_of(output) == ["x.bin", "y.dvc"]
+
+
+def test_line_ends_and_byte_order_marks_do_not_matter(repository: PlanRepository) -> None:
+    def windows(text: str) -> bytes:
+        return b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
+
+    repository.git("config", "core.autocrlf", "false")
+    repository.history(
+        {
+            "f.yaml": windows("---\n" + flux("app", "./app") + "---\n" + flux("more", "./more")),
+            "app/kustomization.yaml": windows(kustomization("d.yaml")),
+            "app/d.yaml": windows(deployment("vllm", "serve", "org/one")),
+            "more/s.yaml": windows(service("s3://b/one")),
+            "x.dvc": windows(dvc("a")),
+        },
+        {
+            "app/d.yaml": windows(deployment("vllm", "serve", "org/two")),
+            "more/s.yaml": windows(service("s3://b/two")),
+            "x.dvc": windows(dvc("b")),
+        },
+    )
+    output = repository.plan()
+    assert output.errors == []
+    assert sorted(change["kind"] for change in output.changes) == ["data", "model", "model"]
+
+
+def test_names_in_any_script_and_names_that_are_no_text(repository: PlanRepository) -> None:
+    repository.history(
+        {"данные/モデル.yaml": service("s3://b/ж"), "sp ace/x|`y`.dvc": dvc("a")},
+        {"данные/モデル.yaml": service("s3://b/я"), "sp ace/x|`y`.dvc": dvc("b")},
+    )
+    (repository.folder / "caf\udce9.dvc").write_text(dvc("c"))
+    repository.git("add", "--all")
+    repository.git("commit", "--quiet", "--amend", "--no-edit")
+    for form in ("json", "text", "markdown"):
+        output = repository.plan(output=form)
+        assert output.status == 0
+        assert "данные/モデル.yaml" in output.out
+        assert "caf\ufffd.dvc" in output.out
+
+
+def test_links_submodules_and_binaries_are_taken_for_what_they_are(repository: PlanRepository) -> None:
+    repository.write({"app/s.yaml": service("s3://b/one"), "app/b.yaml": b"\x00\x01apiVersion kind\xff", "big": "x"})
+    (repository.folder / "app" / "loop").symlink_to("loop")
+    (repository.folder / "app" / "up.yaml").symlink_to("../app")
+    (repository.folder / "away").symlink_to("/etc")
+    first = repository.commit({})
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{first},vendor/weights")
+    repository.git("commit", "--quiet", "-m", "submodule")
+    second = repository.git("rev-parse", "HEAD")
+    repository.write({"app/s.yaml": service("s3://b/two")})
+    repository.git("add", "app")
+    repository.git("update-index", "--cacheinfo", f"160000,{second},vendor/weights")
+    repository.git("commit", "--quiet", "-m", "bump")
+    output = repository.plan()
+    assert output.told == {("model", "changed", "predictor.model"), ("data", "changed", "commit")}
+    assert output.the("data")["new"]["canonical"] == f"git:{second}"
+    assert files_of(output) == ["app/b.yaml"]
+
+
+def test_huge_files_are_not_read(repository: PlanRepository) -> None:
+    filler = "# " + "x" * 100 + "\n"
+    repository.history(
+        {"app/a.yaml": service("s3://b/one"), "app/huge.yaml": service("s3://b/h", "h"), "model.bin": b"\0"},
+        {
+            "app/a.yaml": service("s3://b/two"),
+            "app/huge.yaml": service("s3://b/h", "h") + filler * 90_000,
+            "model.bin": b"\0" * 20_000_000,
+        },
+    )
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "sentiment")]
+    assert files_of(output) == ["app/huge.yaml"]
+
+
+def test_text_that_could_mislead_is_written_out(repository: PlanRepository) -> None:
+    nasty = "s3://b/\x1b[31m|`x`</details>@team\u202e"
+    repository.history(
+        {"a/s.yaml": service("s3://b/m")},
+        {"a/s.yaml": service('"' + nasty.encode("unicode_escape").decode().replace("\\x1b", "\\e") + '"')},
+    )
+    text, markdown = repository.plan(output="text"), repository.plan(output="markdown")
+    for output in (text, markdown):
+        assert "\x1b" not in output.out
+        assert "\u202e" not in output.out
+        assert "\\u001b" in output.out
+    (row,) = [line for line in markdown.out.splitlines() if "team" in line]
+    assert row.replace("\\|", "").count("|") == 5
+
+
+def test_missing_objects_of_a_partial_clone_are_named(repository: PlanRepository, tmp_path: Path) -> None:
+    repository.git("config", "uploadpack.allowFilter", "true")
+    repository.history({"a/s.yaml": service("s3://b/one")}, {"a/s.yaml": service("s3://b/two"), "x.dvc": dvc("a")})
+    clone = tmp_path / "clone"
+    repository.git("clone", "--quiet", "--no-checkout", "--filter=blob:none", f"file://{repository.folder}", str(clone))
+    output = repository.plan(where=clone)
+    assert (output.status, output.changes) == (0, [])
+    assert files_of(output) == ["a/s.yaml", "x.dvc"]
+    assert "is not in the clone" in output.errors[0]["message"]
+
+
+_PIECES = st.sampled_from(
+    [
+        service("s3://b/m"), deployment("vllm", "serve", "org/m"), flux("a", "./app"), flux("b", "../.."),
+        kustomization("s.yaml", "../base", "."), dvc("a"), lfs("a"), "---\n", "kind: Kustomization\n", "- a\n",
+        "apiVersion: v1\nkind: List\nitems: 3\n", "a: &a [*a]\n", "? [x]\n: y\n", "\t", "\0", "{{ .Values.x }}\n",
+        "metadata: null\n", "spec: []\n", "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\n",
+        "apiVersion: v1\nkind: Secret\nstringData: [hunter2]\n",
+    ]
+)  # fmt: skip
+_TEXTS = st.lists(_PIECES, max_size=4).map("".join) | st.text(max_size=30)
+_NAMES = st.sampled_from(
+    [
+        "app/s.yaml",
+        "app/kustomization.yaml",
+        "base/kustomization.yaml",
+        "base/s.yaml",
+        "f.yaml",
+        "x.dvc",
+        "dvc.lock",
+        "m",
+    ]
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(_NAMES, _TEXTS, min_size=1), st.dictionaries(_NAMES, _TEXTS, min_size=1))
+def test_whatever_the_files_hold_there_is_a_plan(
+    repository: PlanRepository, old: dict[str, str], new: dict[str, str]
+) -> None:
+    for files in (old, new):
+        repository.git("rm", "-rq", "--cached", "--ignore-unmatch", ".")
+        repository.write({path: text.encode("utf-8", "surrogatepass") for path, text in files.items()})
+        repository.git("add", "--", *files)
+        repository.git("commit", "--quiet", "--allow-empty", "-m", "x")
+    output = repository.plan()
+    assert output.status == 0
+    assert "unexpected" not in output.err
+    assert "hunter2" not in output.out
+    ids = [change["id"] for change in output.changes]
+    assert len(set(ids)) == len(ids)
+
+
+def test_kustomization_objects_that_cannot_be_read_are_named_every_time(repository: PlanRepository) -> None:
+    repository.history(
+        {
+            "f/odd.yaml": flux("odd", "5"),
+            "f/twice.yaml": flux("one", "./app") + "---\n" + flux("one", "./app"),
+            "app/s.yaml": service("s3://b/one"),
+        },
+        {"app/s.yaml": service("s3://b/two"), "f/twice.yaml": flux("one", "./app") + "---\n" + flux("one", "app")},
+    )
+    output = repository.plan()
+    assert [change["op"] for change in output.changes] == ["changed"]
+    assert output.errors == [
+        {"file": "f/odd.yaml", "message": "Kustomization odd: Expected `str | null`, got `int` - at `$.spec.path`"},
+        {
+            "object": "Kustomization/flux-system/one",
+            "message": "is also in f/twice.yaml: only the one in f/twice.yaml is looked at",
+        },
+    ]
+
+
+def test_sealed_manifests_are_named(repository: PlanRepository) -> None:
+    sealed = "data: ENC[AES256_GCM,data:{},tag:x]\nsops: {{version: 3.9.0}}\n"
+    repository.history(
+        {"a/crypt.yaml": b"\0GITCRYPT\0one", "a/s.yaml": service("s3://b/one"), "a/sops.yaml": sealed.format("a")},
+        {"a/crypt.yaml": b"\0GITCRYPT\0two", "a/s.yaml": service("s3://b/two"), "a/sops.yaml": sealed.format("b")},
+    )
+    output = repository.plan()
+    assert [change["op"] for change in output.changes] == ["changed"]
+    assert output.errors == [
+        {"file": "a/crypt.yaml", "message": "is not text: encrypted, or binary"},
+        {"file": "a/sops.yaml", "message": "is encrypted as a whole with SOPS: not read"},
+    ]
+
+
+@pytest.mark.parametrize("kustomized", [True, False], ids=["kustomization", "plain"])
+def test_a_file_that_was_broken_before_does_not_hide_what_goes(repository: PlanRepository, kustomized: bool) -> None:
+    repository.write({"app/broken.yaml": BROKEN, "app/a.yaml": service("s3://b/a", "a")})
+    lists = [["a.yaml", "b.yaml", "broken.yaml"], ["a.yaml", "broken.yaml"]] if kustomized else [[], []]
+    old, new = ({"app/kustomization.yaml": kustomization(*names)} if names else {} for names in lists)
+    repository.history({**old, "app/b.yaml": service("s3://b/b", "b")}, {**new, "app/b.yaml": None})
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("removed", "b")]
+    assert files_of(output) == ["app/broken.yaml"]

@@ -1,0 +1,99 @@
+"""Registries on loopback: routes, what was asked, and a resolver that may ask them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from agent.adapters.registries import Access, Resolver
+from agent.adapters.registries.fetcher import Fetcher
+from agent.core.models import Grammar, Ref, parse
+from testbed.ports import free_port
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Registry:
+    """Answers by method and path; an answer may be a function of the request."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.asked: list[web.Request] = []
+        self.answers: dict[str, Handler] = {}
+        self.fallback: Handler | None = None
+
+    def put(self, path: str, make: Callable[[], web.Response]) -> None:
+        """Answer for a path (with the query, if it has one)."""
+
+        async def handler(_request: web.Request) -> web.StreamResponse:
+            return make()
+
+        self.answers[path] = handler
+
+    def ask(self, path: str, handler: Handler) -> None:
+        """Let a function answer that looks at the request."""
+        self.answers[path] = handler
+
+    def json(self, path: str, value: object, **headers: str) -> None:
+        """A JSON answer."""
+        self.put(path, lambda: web.json_response(value, headers={k.replace("_", "-"): v for k, v in headers.items()}))
+
+    def status(self, path: str, status: int, **headers: str) -> None:
+        """An answer without a body."""
+        self.put(
+            path, lambda: web.Response(status=status, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        )
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Find the answer."""
+        self.asked.append(request)
+        answer = self.answers.get(request.path_qs) or self.answers.get(request.path) or self.fallback
+        if answer is None:
+            return web.Response(status=404)
+        return await answer(request)
+
+    def paths(self) -> list[str]:
+        """What was asked for, in order."""
+        return [request.path_qs for request in self.asked]
+
+
+@asynccontextmanager
+async def registry() -> AsyncIterator[Registry]:
+    """A registry on a free port."""
+    port = free_port()
+    served = Registry(f"http://127.0.0.1:{port}")
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", served.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield served
+    finally:
+        await runner.cleanup()
+
+
+class Asking:
+    """Resolves spellings; `secret` goes to every registry, `endpoint` too."""
+
+    def __init__(self, resolver: Resolver, endpoint: str) -> None:
+        self.resolver = resolver
+        self.access: Access | None = Access(endpoint=endpoint)
+
+    async def __call__(self, spelling: str, grammar: Grammar = Grammar.GENERIC, *, ttl: float = 300.0) -> Ref:
+        """The reference with what is known about it."""
+        return await self.resolver.resolve(parse(spelling, grammar), lambda _ref: self.access, ttl=ttl)
+
+    def with_secret(self, **secret: str) -> None:
+        """Give credentials."""
+        assert self.access is not None
+        self.access = Access(self.access.endpoint, secret, scope=repr(sorted(secret)))
+
+
+@asynccontextmanager
+async def asking(server: Registry, *, seconds: float = 30.0) -> AsyncIterator[Asking]:
+    """A resolver for one server."""
+    async with Fetcher(seconds=seconds) as fetcher:
+        yield Asking(Resolver(fetcher, deadline=60.0), server.url)

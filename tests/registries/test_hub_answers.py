@@ -1,0 +1,359 @@
+"""Hubs and stores as their APIs describe them: what a spelling means, how large it is, and every way not to know."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+from aiohttp import web
+
+from agent.adapters.registries import Access
+from tests.registries.registry_servers import Asking, Registry
+
+A, B = "a" * 40, "b" * 40
+SHA = "c" * 64
+
+
+def hub(server: Registry, commit: str = A, weights: str = SHA, card: str = "1" * 40) -> None:
+    """A repository with weights, a configuration and a card."""
+    server.json("/api/models/org/m/revision/main", {"sha": commit, "gated": False})
+    server.json(
+        f"/api/models/org/m/tree/{commit}",
+        [
+            {"type": "directory", "path": "onnx", "oid": "9" * 40, "size": 0},
+            {"type": "file", "path": "README.md", "oid": card, "size": 10},
+            {"type": "file", "path": "config.json", "oid": "2" * 40, "size": 20},
+            {"type": "file", "path": "w.safetensors", "oid": "3" * 40, "size": 30, "lfs": {"oid": weights}},
+        ],
+    )
+
+
+async def test_a_branch_of_a_hub(server: Registry, ask: Asking) -> None:
+    hub(server)
+    ref = await ask("hf://org/m")
+    assert ref.unresolved is None
+    assert ref.identity is not None
+    assert ref.identity.revision == A
+    assert ref.digest is not None
+    assert (ref.digest.scope, ref.digest.strength) == ("files", "sha256")
+    assert ref.size is not None
+    assert (ref.size.bytes, ref.size.files) == (50, 2)
+
+
+@pytest.mark.parametrize(("change", "same"), [({"card": "8" * 40}, True), ({"weights": "d" * 64}, False)])
+async def test_only_files_that_are_served_make_the_digest(
+    server: Registry, ask: Asking, change: dict[str, str], same: bool
+) -> None:
+    hub(server)
+    before = await ask("hf://org/m", ttl=0)
+    hub(server, commit=B, **change)
+    after = await ask("hf://org/m", ttl=0)
+    assert (before.digest == after.digest) is same
+    assert before.identity != after.identity
+
+
+async def test_one_file_of_a_repository(server: Registry, ask: Asking) -> None:
+    hub(server)
+    ref = await ask("hf://org/m@main/w.safetensors")
+    assert ref.size is not None
+    assert ref.size.bytes == 30
+    assert (await ask("hf://org/m@main/none.gguf")).unresolved == "not-found"
+
+
+async def test_pages_of_a_hub(server: Registry, ask: Asking) -> None:
+    server.json("/api/models/org/m/revision/main", {"sha": A})
+    first = f"/api/models/org/m/tree/{A}?recursive=true"
+    entry = {"type": "file", "path": "a.gguf", "oid": "1" * 40, "size": 1}
+    server.json(first, [entry], Link=f'<{server.url}{first}&cursor=x>; rel="next"')
+    server.json(f"{first}&cursor=x", [{**entry, "path": "b.gguf"}])
+    ref = await ask("hf://org/m")
+    assert ref.size is not None
+    assert ref.size.files == 2
+    server.json(first, [entry], Link='<https://elsewhere.example/x>; rel="next"')
+    assert (await ask("hf://org/m", ttl=0)).size is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "reason"),
+    [
+        (401, {}, "auth"),
+        (403, {"X_Error_Code": "GatedRepo"}, "gated"),
+        (401, {"X_Error_Code": "GatedRepo"}, "gated"),
+        (404, {"X_Error_Code": "RevisionNotFound"}, "not-found"),
+        (429, {"Retry_After": "30"}, "rate-limited"),
+        (503, {}, "unreachable"),
+        (418, {}, "unreadable"),
+    ],
+)
+async def test_ways_not_to_know(
+    server: Registry, ask: Asking, status: int, headers: dict[str, str], reason: str
+) -> None:
+    server.status("/api/models/org/m/revision/main", status, **headers)
+    assert (await ask("hf://org/m")).unresolved == reason
+
+
+async def test_a_token_is_sent_to_the_hub(server: Registry, ask: Asking) -> None:
+    hub(server)
+    ask.with_secret(token="hf_abc\n")
+    await ask("hf://org/m")
+    assert {request.headers["Authorization"] for request in server.asked} == {"Bearer hf_abc"}
+
+
+MANIFEST = json.dumps({"schemaVersion": 2, "layers": [{"size": 7}, {"size": 5}]}).encode()
+DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
+
+
+def image(server: Registry, body: bytes = MANIFEST, digest: str = DIGEST) -> None:
+    """An artifact behind a token."""
+
+    async def manifest(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Bearer t0":
+            challenge = f'Bearer realm="{server.url}/token",service="reg",scope="repository:org/m:pull"'
+            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+        return web.Response(body=body, headers={"Docker-Content-Digest": digest} if digest else {})
+
+    for name in ("v1", digest or "none"):
+        server.ask(f"/v2/org/m/manifests/{name}", manifest)
+    server.json("/token", {"token": "t0"})
+
+
+async def test_a_tag_of_a_registry(server: Registry, ask: Asking) -> None:
+    image(server)
+    ref = await ask("oci://registry.example/org/m:v1")
+    assert ref.unresolved is None
+    assert str(ref.digest) == DIGEST
+    assert ref.size is not None
+    assert (ref.size.bytes, ref.size.files) == (12, 2)
+    assert "/token?service=reg&scope=repository%3Aorg%2Fm%3Apull" in server.paths()
+
+
+async def test_a_registry_without_the_header_is_read_and_hashed(server: Registry, ask: Asking) -> None:
+    image(server, digest="")
+    assert str((await ask("oci://registry.example/org/m:v1")).digest) == DIGEST
+
+
+async def test_a_manifest_that_is_not_the_one_of_its_digest_is_refused(server: Registry, ask: Asking) -> None:
+    image(server, body=b'{"layers": []}')
+    assert (await ask("oci://registry.example/org/m:v1")).unresolved == "refused"
+
+
+async def test_credentials_of_a_docker_configuration(server: Registry, ask: Asking) -> None:
+    image(server)
+    auth = base64.b64encode(b"me:secret").decode()
+    ask.with_secret(**{".dockerconfigjson": json.dumps({"auths": {"https://registry.example": {"auth": auth}}})})
+    await ask("oci://registry.example/org/m:v1")
+    tokens = [request for request in server.asked if request.path == "/token"]
+    assert [request.headers["Authorization"] for request in tokens] == [f"Basic {auth}"]
+
+
+async def test_ollama(server: Registry, ask: Asking) -> None:
+    server.put("/v2/library/llama3/manifests/8b", lambda: web.Response(body=MANIFEST))
+    assert str((await ask("ollama://llama3:8b")).digest) == DIGEST
+
+
+async def test_an_object_of_a_bucket(server: Registry, ask: Asking) -> None:
+    checksum = base64.b64encode(bytes.fromhex(SHA)).decode()
+    server.status("/models/m/w.bin", 200, ETag='"x-2"', x_amz_checksum_sha256=checksum, x_amz_version_id="v7")
+    ref = await ask("s3://models/m/w.bin")
+    assert str(ref.digest) == f"sha256:{SHA}"
+    assert ref.identity is not None
+    assert ref.identity.version == "v7"
+
+
+PAGE = """<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+{token}<Contents><Key>m/{name}</Key><ETag>&quot;e{name}&quot;</ETag><Size>3</Size></Contents></ListBucketResult>"""
+
+
+async def test_a_prefix_of_a_bucket(server: Registry, ask: Asking) -> None:
+    first = PAGE.format(name="a", token="<NextContinuationToken>t/1</NextContinuationToken>")
+    server.put("/models?list-type=2&prefix=m%2F", lambda: web.Response(text=first))
+    second = "/models?continuation-token=t%2F1&list-type=2&prefix=m%2F"
+    server.put(second, lambda: web.Response(text=PAGE.format(name="b", token="")))
+    ask.with_secret(accessKey="AK", secretKey="very-secret", region="eu-central-1")
+    ref = await ask("s3://models/m")
+    assert ref.digest is not None
+    assert (ref.digest.scope, ref.digest.strength) == ("listing", "etag")
+    assert ref.size is not None
+    assert (ref.size.bytes, ref.size.files) == (6, 2)
+    signed = [request.headers["Authorization"] for request in server.asked]
+    assert all("Credential=AK/" in header and "/eu-central-1/s3/" in header for header in signed)
+    assert not any("very-secret" in header for header in signed)
+
+
+async def test_a_bucket_of_another_region(server: Registry, ask: Asking) -> None:
+    async def elsewhere(request: web.Request) -> web.Response:
+        if "/eu-west-1/s3/" in request.headers["Authorization"]:
+            return web.Response(headers={"ETag": '"e"'})
+        return web.Response(status=301, headers={"x-amz-bucket-region": "eu-west-1"})
+
+    server.ask("/models/m", elsewhere)
+    ask.with_secret(accessKey="AK", secretKey="SK")
+    assert str((await ask("s3://models/m")).digest) == "etag:e"
+    assert len(server.asked) == 2
+    for odd in ("eu-west-1.evil.example", "", "us-east-1"):
+        server.status("/models/odd", 301, x_amz_bucket_region=odd)
+        assert (await ask("s3://models/odd", ttl=0)).unresolved == "unreadable"
+    assert len(server.asked) == 5
+
+
+async def test_entities_of_a_listing_are_refused(server: Registry, ask: Asking) -> None:
+    bomb = '<!DOCTYPE x [<!ENTITY a "b">]><ListBucketResult>&a;</ListBucketResult>'
+    server.put("/models?list-type=2&prefix=m%2F", lambda: web.Response(text=bomb))
+    assert (await ask("s3://models/m")).unresolved == "refused"
+
+
+async def test_google_and_azure(server: Registry, ask: Asking) -> None:
+    md5 = base64.b64encode(b"0" * 16).decode()
+    server.json("/storage/v1/b/models/o/m%2Fw", {"name": "m/w", "generation": "17", "md5Hash": md5, "size": "9"})
+    ref = await ask("gs://models/m/w")
+    assert ref.identity is not None
+    assert (str(ref.digest), ref.identity.generation) == (f"md5:{(b'0' * 16).hex()}", "17")
+    blobs = (
+        "<EnumerationResults><Blobs><Blob><Name>m/w</Name><Properties><Content-Length>4</Content-Length>"
+        f"<Content-MD5>{md5}</Content-MD5></Properties></Blob></Blobs><NextMarker/></EnumerationResults>"
+    )
+    server.put("/models", lambda: web.Response(text=blobs))
+    found = await ask("abfss://models@account.dfs.core.windows.net/m")
+    assert found.digest is not None
+    assert found.digest.strength == "md5"
+    assert found.size is not None
+    assert found.size.bytes == 4
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"ETag": '"v1"'}, "etag:v1"),
+        ({"Repr_Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(SHA)).decode()}:"}, f"sha256:{SHA}"),
+        ({"ETag": 'W/"v1"', "Last_Modified": "Sun, 29 Nov 2026 10:00:00 GMT"}, "mtime:Sun, 29 Nov 2026 10:00:00 GMT/"),
+    ],
+)
+async def test_validators_of_a_download(server: Registry, ask: Asking, headers: dict[str, str], expected: str) -> None:
+    server.status("/m.gguf", 200, **headers)
+    assert str((await ask(f"{server.url}/m.gguf")).digest) == expected
+
+
+async def test_a_download_without_a_validator_says_nothing(server: Registry, ask: Asking) -> None:
+    server.status("/m.gguf", 200)
+    assert (await ask(f"{server.url}/m.gguf")).unresolved == "unsupported"
+
+
+async def test_an_alias_of_mlflow_is_followed_to_its_files(server: Registry, ask: Asking) -> None:
+    version = {"version": "7", "run_id": "r1", "source": "s3://models/m/w.bin"}
+    server.json("/api/2.0/mlflow/registered-models/alias?name=name&alias=champion", {"model_version": version})
+    server.status("/models/m/w.bin", 200, ETag='"e1"')
+    ref = await ask("models:/name@champion")
+    assert ref.identity is not None
+    assert (ref.identity.version, ref.identity.revision, str(ref.digest)) == ("7", "r1", "etag:e1")
+
+
+async def test_a_stage_of_mlflow(server: Registry, ask: Asking) -> None:
+    versions = [{"version": "9", "source": "file:///x"}, {"version": "10", "source": "file:///y"}]
+    server.json("/api/2.0/mlflow/registered-models/get-latest-versions", {"model_versions": versions})
+    ref = await ask("models:/name/Production")
+    assert ref.identity is not None
+    assert ref.identity.version == "10"
+    server.json("/api/2.0/mlflow/registered-models/get-latest-versions", {"model_versions": []})
+    assert (await ask("models:/name/Staging")).unresolved == "not-found"
+
+
+async def test_what_mlflow_logs_is_followed_over_its_model_to_its_files(server: Registry, ask: Asking) -> None:
+    api, logged = "/api/2.0/mlflow", f"m-{'a' * 32}"
+    version = {"version": "3", "source": f"models:/{logged}"}
+    server.json(f"{api}/registered-models/alias?name=name&alias=champion", {"model_version": version})
+    info = {"model_id": logged, "artifact_uri": "s3://models/1/models/m", "source_run_id": "r1"}
+    server.json(f"{api}/logged-models/{logged}", {"model": {"info": info, "data": {}}})
+    server.json(f"{api}/runs/get?run_id=r1", {"run": {"info": {"artifact_uri": "s3://models/1/r1/artifacts"}}})
+    server.status("/models/1/models/m", 200, ETag='"e1"')
+    server.status("/models/1/models/m/part", 200, ETag='"e2"')
+    server.status("/models/1/r1/artifacts/model", 200, ETag='"e3"')
+    alias = await ask("models:/name@champion")
+    assert alias.identity is not None
+    assert (alias.identity.version, alias.identity.revision, str(alias.digest)) == ("3", "r1", "etag:e1")
+    assert str((await ask(f"models:/{logged}/part")).digest) == "etag:e2"
+    assert str((await ask("runs:/r1/model")).digest) == "etag:e3"
+
+
+async def test_an_alias_that_mlflow_does_not_have(server: Registry, ask: Asking) -> None:
+    told = {"error_code": "INVALID_PARAMETER_VALUE", "message": "Registered model alias champion not found."}
+    server.put("/api/2.0/mlflow/registered-models/alias", lambda: web.json_response(told, status=400))
+    assert (await ask("models:/name@champion")).unresolved == "not-found"
+    told["message"] = "Invalid value for parameter 'name'"
+    assert (await ask("models:/other@champion")).unresolved == "unreadable"
+
+
+async def test_versions_of_mlflow_that_point_at_each_other(server: Registry, ask: Asking) -> None:
+    version = {"version": "1", "source": "models:/name/1"}
+    server.json("/api/2.0/mlflow/model-versions/get", {"model_version": version})
+    ref = await ask("models:/name@champion", ttl=0)
+    assert ref.unresolved == "not-found"
+    ref = await ask("models:/name/1")
+    assert (ref.unresolved, ref.digest) == (None, None)
+    assert len(server.asked) < 8
+
+
+async def test_files_behind_mlflow_itself_have_no_checksum(server: Registry, ask: Asking) -> None:
+    version = {"version": "1", "run_id": "r", "source": "mlflow-artifacts:/1/r/artifacts/model"}
+    server.json("/api/2.0/mlflow/model-versions/get", {"model_version": version})
+    ref = await ask("models:/name/1")
+    assert ref.identity is not None
+    assert (ref.unresolved, ref.digest, ref.identity.version) == (None, None, "1")
+
+
+async def test_a_branch_of_lakefs(server: Registry, ask: Asking) -> None:
+    where = "/api/v1/repositories/repo"
+    server.json(f"{where}/branches/main", {"id": "main", "commit_id": SHA})
+    listing = {"results": [{"path": "m/w", "checksum": "e", "size_bytes": 2}], "pagination": {"has_more": False}}
+    server.json(f"{where}/refs/main/objects/ls", listing)
+    ref = await ask("lakefs://repo/main/m")
+    assert ref.identity is not None
+    assert ref.identity.revision == SHA
+    assert ref.size is not None
+    assert ref.size.bytes == 2
+
+
+async def test_files_of_modelscope(server: Registry, ask: Asking) -> None:
+    weights = {"Path": "w.safetensors", "Type": "blob", "Sha256": SHA, "Size": 30}
+    card = {"Path": "README.md", "Type": "blob", "Sha256": "1" * 64, "Size": 9}
+    files = [card, {"Path": "sub", "Type": "tree", "Sha256": "", "Size": 0}, weights]
+    where = "/api/v1/models/org/m/repo/files?Revision=master&Recursive=true"
+    server.json(where, {"Code": 200, "Data": {"Files": files}})
+    ref = await ask("modelscope://org/m", ttl=0)
+    assert ref.size is not None
+    assert (ref.unresolved, ref.size.bytes, ref.size.files) == (None, 30, 1)
+    weights["Sha256"] = "d" * 64
+    assert (await ask("modelscope://org/m", ttl=0)).digest != ref.digest
+    weights["Sha256"] = ""
+    assert (await ask("modelscope://org/m", ttl=0)).unresolved == "unsupported"
+    server.json(where, {"Code": 200, "Data": {}})
+    assert (await ask("modelscope://org/m", ttl=0)).unresolved == "unreadable"
+    assert (await ask("modelscope://org/other")).unresolved == "not-found"
+
+
+async def test_snapshots_of_an_iceberg_table(server: Registry, ask: Asking) -> None:
+    metadata = {
+        "table-uuid": "u1",
+        "current-snapshot-id": 22,
+        "snapshots": [{"snapshot-id": 11}, {"snapshot-id": 22}],
+        "refs": {"main": {"snapshot-id": 22, "type": "branch"}, "audit": {"snapshot-id": 11, "type": "tag"}},
+    }
+    server.json("/namespaces/eu%1Fsales/tables/orders", {"metadata-location": "s3://b/x", "metadata": metadata})
+    table = "iceberg://catalog/eu.sales.orders"
+    for spelling, expected in ((table, 22), (f"{table}#audit", 11), (f"{table}@11", 11)):
+        found = await ask(spelling)
+        assert (str(found.digest), found.unresolved) == (f"iceberg:u1@{expected}", None)
+    for spelling in (f"{table}@33", f"{table}#none", "iceberg://catalog/eu.sales.gone"):
+        assert (await ask(spelling)).unresolved == "not-found"
+    ask.access = Access()
+    assert (await ask("iceberg://catalog/eu.sales.more")).unresolved == "unsupported"
+
+
+async def test_what_has_no_registry_stays_as_it_is(ask: Asking) -> None:
+    for spelling in ("pvc://claim/m", "wandb-artifact://e/p/m:best", "hf://"):
+        ref = await ask(spelling)
+        assert ref.digest is None
+        assert ref.unresolved
+    ask.access = None
+    assert (await ask("hf://org/m")).unresolved == "offline"

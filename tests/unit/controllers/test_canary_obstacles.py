@@ -1,0 +1,75 @@
+"""How often the whole cluster is read for Canaries that wait for room."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from agent.adapters.kube.resource import NODES, PODS, RESOURCE_QUOTAS
+from agent.api.canary import Canary
+from agent.controllers.canary.observing import Observer
+from agent.controllers.canary.obstacles import INSUFFICIENT, Needs, Obstacles
+from agent.controllers.canary.settings import CanarySettings
+from agent.core.rollout.plan import Plan
+from agent.core.rollout.snapshot import Stage
+from agent.core.rollout.surge import Surge
+
+GPU = "nvidia.com/gpu"
+CONTAINERS = {"containers": [{"name": "server", "resources": {"limits": {GPU: "2"}}}]}
+PLAN = Plan(name="chat", namespace="ml", target="chat", service="chat", provider="gatewayapi:v1", surge=Surge.ONE_POD)
+CANARY = {
+    "metadata": {"name": "chat", "namespace": "ml", "uid": "u1"},
+    "spec": {
+        "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"},
+        "service": {"port": 80},
+        "analysis": {},
+    },
+    "status": {"lastAppliedSpec": "v2:before"},
+}
+
+
+class Cluster:
+    """One node, and a Deployment with its primary; counts the listings of all Pods."""
+
+    def __init__(self, gpus: int) -> None:
+        self.gpus = gpus
+        self.listings = 0
+
+    async def list(self, resource, namespace=None, **_):
+        self.listings += resource is PODS
+        node = {"metadata": {"name": "a"}, "status": {"allocatable": {GPU: str(self.gpus)}}}
+        assert resource in {NODES, PODS, RESOURCE_QUOTAS}
+        assert (resource is RESOURCE_QUOTAS) is bool(namespace)
+        return SimpleNamespace(items=[node] if resource is NODES else [])
+
+    async def find(self, _resource, namespace, name):
+        labels = {"app": name}
+        template = {"metadata": {"labels": labels}, "spec": CONTAINERS}
+        spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+        return {"metadata": {"name": name, "namespace": namespace, "uid": name}, "spec": spec}
+
+
+async def test_a_lack_of_room_is_told_for_a_while_from_one_listing_and_room_never():
+    cluster, now = Cluster(gpus=1), [100.0]
+    obstacles = Obstacles(cluster, 30.0, lambda: now[0])
+    needs = Needs(CONTAINERS, 1)
+    found = await asyncio.gather(*(obstacles.of(f"team-{n}", needs) for n in range(5)))
+    assert {reason for reason, _ in found} == {INSUFFICIENT}
+    assert cluster.listings == 1
+    cluster.gpus, now[0] = 2, 129.0
+    assert await obstacles.of("ml", needs) is not None
+    now[0] = 131.0
+    assert await obstacles.of("ml", needs) is None
+    cluster.gpus = 1
+    assert await obstacles.of("ml", needs) is not None, "what there was room for may have been taken since"
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_nobody_looks_for_room_for_a_run_that_is_held(held):
+    cluster = Cluster(gpus=1)
+    canary = Canary.from_object(CANARY)
+    world = await Observer(cluster, CanarySettings()).observe(canary, PLAN, Stage.ROUTED, None, held=held)
+    assert world.primary is not None
+    assert (world.obstacle is None, cluster.listings) == (held, 0 if held else 1)

@@ -1,0 +1,46 @@
+"""The change log does not grow for ever."""
+
+from datetime import UTC, datetime
+
+from agent.controllers.changelog import ChangeEntry, ChangeLog
+from agent.core.models import Commit, RenderedSet, changes
+from agent.core.objects import ObjectKey
+
+
+def _entries(name: str) -> list[ChangeEntry]:
+    def deployment(revision: str) -> dict[str, object]:
+        container = {"name": "server", "image": "vllm/vllm-openai", "args": ["--model", "a/b", "--revision", revision]}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": "models"},
+            "spec": {"template": {"spec": {"containers": [container]}}},
+        }
+
+    records = changes(
+        RenderedSet([deployment("1" * 40)]), RenderedSet([deployment("2" * 40)]), (), Commit(old="old", new="new")
+    )
+    return [
+        ChangeEntry(
+            at=datetime.now(UTC),
+            kustomization="models/app",
+            source="",
+            revision="new",
+            text=record.describe(),
+            record=record,
+        )
+        for record in records
+    ]
+
+
+def test_only_the_last_slots_remember_what_they_served() -> None:
+    log = ChangeLog(limit=3, slots=2)
+    for name in ("one", "two", "three", "four"):
+        assert log.add(_entries(name))
+    record = _entries("four")[0].record
+
+    def earlier(name: str) -> str | None:
+        return log.earlier(ObjectKey("apps", "Deployment", "models", name), record.slot, record.old)
+
+    assert [earlier(name) for name in ("one", "two", "three", "four")] == [None, None, "old", "old"]
+    assert len(log.entries()) == 3

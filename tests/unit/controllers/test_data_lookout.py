@@ -1,0 +1,171 @@
+"""What a DataTrigger gets to see of the Kustomizations and repositories of its namespace."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.api.datatrigger import DataTrigger, DataTriggerStatus, SeenSource
+from agent.api.gitrepository import GitRepository
+from agent.api.kustomization import Kustomization
+from agent.controllers.applied import Applied, AppliedObjects
+from agent.controllers.datatrigger.looking import Lookout
+from agent.controllers.sources import SourceKey, SourceRegistry, SourceSnapshot
+from agent.core.models import Blob, Digest, FileChange, Identity, Ref
+from agent.core.tree import MemoryTree, Tree
+from agent.runtime.store import Store
+from agent.runtime.watch import Apply, Init, InitDone, Item, ObjectKey
+
+KEY = ("ml", "app")
+SECRET = "hunter2-very-secret"
+
+
+def trigger(seen: dict[str, str] | None = None, **selector: Any) -> DataTrigger:
+    spec = {"template": {}, "selector": {"kinds": [], **selector}}
+    made = DataTrigger.from_object({"metadata": {"name": "retrain", "namespace": "ml"}, "spec": spec})
+    sources = tuple(SeenSource(name=name, revision=revision) for name, revision in (seen or {}).items())
+    return msgspec.structs.replace(made, status=DataTriggerStatus(sources=sources))
+
+
+def holder(reference: str, name: str = "sets", **notes: str) -> bytes:
+    annotations = {"weir.dev/data-ref.train": reference, **{f"weir.dev/{key}": text for key, text in notes.items()}}
+    metadata = {"name": name, "namespace": "ml", "annotations": annotations}
+    return json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}).encode()
+
+
+class History:
+    """Files that differ, whatever from."""
+
+    def __init__(self, *files: FileChange) -> None:
+        self._files = files
+        self.asked: list[str] = []
+
+    async def tree_at(self, revision: str) -> Tree | None:
+        return None
+
+    async def files_changed(self, old: str) -> tuple[FileChange, ...]:
+        self.asked.append(old)
+        return self._files
+
+
+class World:
+    """One Kustomization and one GitRepository, as their watches have them."""
+
+    def __init__(self, attempted: str = "1", *, synced: bool = True) -> None:
+        self.kustomizations: Store[Kustomization] = Store()
+        self.repositories: Store[GitRepository] = Store()
+        self.applied, self.registry, self.meant = AppliedObjects(), SourceRegistry(), dict[str, Ref]()
+        self.lookout = Lookout(
+            self.kustomizations, self.repositories, self.applied, self.registry, lambda _key: self.meant
+        )
+        if synced:
+            self._fill(attempted)
+
+    def _fill(self, attempted: str) -> None:
+        source = {"kind": "GitRepository", "name": "repo"}
+        spec = {"interval": "10m", "prune": True, "sourceRef": source}
+        metadata = {"name": "app", "namespace": "ml", "labels": {"team": "ml"}}
+        status = {"lastAttemptedRevision": attempted}
+        kustomization = Kustomization.from_object({"metadata": metadata, "spec": spec, "status": status})
+        repository = GitRepository.from_object(
+            {"metadata": {"name": "repo", "namespace": "ml"}, "spec": {"interval": "10m", "url": "https://x.example"}}
+        )
+        for store, value in ((self.kustomizations, kustomization), (self.repositories, repository)):
+            store.feed(Init())
+            store.feed(InitDone())
+            store.feed(Apply(Item(ObjectKey(value.namespace, value.name), "1", value)))  # type: ignore[arg-type]
+
+    def put(self, *objects: bytes, revision: str = "1", exposed: frozenset[str] = frozenset()) -> None:
+        self.applied.put(KEY, Applied(revision, str(hash(objects)), objects, exposed))
+
+    async def seen(self, subject: DataTrigger) -> list[tuple[str, str, str]]:
+        """Source, object and canonical form of all that is seen."""
+        sightings = await self.lookout.look(subject)
+        return [
+            (sighting.source, place.object, place.ref.canonical if place.ref else "")
+            for sighting in sightings
+            for place in sighting.places
+        ]
+
+
+async def test_references_are_those_of_what_is_applied_with_what_registries_said() -> None:
+    world = World()
+    assert await world.seen(trigger()) == [], "nothing was applied by this process yet"
+    world.put(holder("s3://data/v1"))
+    assert await world.seen(trigger()) == [("Kustomization/app", "ConfigMap/ml/sets", "s3://data/v1")]
+    digest = Digest("sha256", "a" * 64, "listing", "sha256")
+    world.meant["s3://data/v1"] = Ref("s3://other/spelling", "s3", "s3://data/v1", False, Identity(), digest)
+    (sighting,) = await world.lookout.look(trigger())
+    (place,) = sighting.places
+    assert place.ref is not None
+    assert (place.ref.digest, place.ref.spelling) == (digest, "s3://data/v1")
+    assert await world.seen(trigger(sources=[{"kind": "Kustomization", "name": "other"}])) == []
+
+
+async def test_what_is_ignored_or_shows_an_encrypted_value_is_not_seen() -> None:
+    world = World()
+    ignored = holder("s3://data/v1", "ignored", **{"ignore-change": "true"})
+    world.put(ignored, holder(f"s3://{SECRET}/v1"), exposed=frozenset({SECRET}))
+    assert await world.seen(trigger()) == []
+
+
+@pytest.mark.parametrize(
+    ("applied", "attempted", "seen", "current"),
+    [
+        ("2", "2", "1", True),
+        ("2", "2", "2", True),
+        ("1", "2", "2", False),  # another replica has applied what follows, and it was looked at
+        ("2", "3", "2", True),  # what follows is held: what is applied may float
+        ("2", "1", "0", True),  # the status is about to be written
+        ("2", "1", "1", False),  # the same, but it might be a replica that lags: wait for the status
+    ],
+)
+async def test_a_replica_that_lags_does_not_take_old_data_for_new(
+    applied: str, attempted: str, seen: str, *, current: bool
+) -> None:
+    world = World(attempted)
+    world.put(holder("s3://data/v1"), revision=applied)
+    assert bool(await world.seen(trigger({"Kustomization/app": seen}))) is current
+
+
+async def test_files_are_compared_with_the_revision_that_was_looked_at() -> None:
+    world = World()
+    old, new = (f"outs:\n- md5: {digest * 32}\n  path: train.csv\n".encode() for digest in "ab")
+    broken = FileChange("broken.dvc", Blob(b"outs: {"), Blob(b"outs: {"))
+    history = History(FileChange("train.csv.dvc", Blob(old), Blob(new)), broken)
+    snapshot = SourceSnapshot(revision="2", digest="", tree=MemoryTree({}), history=history)
+    world.registry.publish(SourceKey("GitRepository", "ml", "repo"), snapshot)
+    assert await world.seen(trigger()) == []
+    assert history.asked == [], "at first there is nothing to compare with"
+    seen = await world.seen(trigger({"GitRepository/repo": "1"}))
+    assert [(source, place) for source, place, _ in seen] == [("GitRepository/repo", "File/train.csv.dvc")]
+    assert history.asked == ["1"]
+    assert await world.lookout.look(trigger({"GitRepository/repo": "2"})) == []
+
+
+def test_before_a_store_is_filled_nothing_in_it_counts_as_gone() -> None:
+    known = {"Kustomization/app": "1", "Kustomization/gone": "1", "GitRepository/repo": "1"}
+    assert World(synced=False).lookout.present(trigger(known)) == known.keys()
+    assert World().lookout.present(trigger(known)) == {"Kustomization/app", "GitRepository/repo"}
+
+
+async def test_what_was_seen_is_not_read_again_until_there_is_news() -> None:
+    world, subject = World(), trigger({"Kustomization/app": "1"})
+    world.put(holder("s3://data/v1"))
+    assert len(await world.seen(subject)) == 1
+    world.put(holder("s3://data/v1"))
+    assert await world.lookout.look(subject) == [], "the same build of the same revision"
+    assert len(await world.lookout.look(trigger())) == 1, "it is not in the status"
+    world.applied.moved(KEY)
+    assert len(await world.seen(subject)) == 1, "a registry was asked"
+    edited = msgspec.structs.replace(subject, metadata=msgspec.structs.replace(subject.metadata, generation=2))
+    assert len(await world.seen(edited)) == 1
+    assert await world.lookout.look(edited) == []
+    notes = {"reconcile.fluxcd.io/requestedAt": "now"}
+    asked = msgspec.structs.replace(edited, metadata=msgspec.structs.replace(edited.metadata, annotations=notes))
+    assert len(await world.seen(asked)) == 1
+    world.lookout.forget(("ml", "retrain"))
+    assert len(await world.seen(edited)) == 1

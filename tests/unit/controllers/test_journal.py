@@ -1,0 +1,70 @@
+"""History outlives the process, as long as the disk does, and never keeps the agent from anything."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from agent.adapters.journal import Journal
+from agent.controllers.changelog import ChangeEntry, ChangeLog
+from agent.core.models import ChangeRecord, Digest, Identity
+from agent.core.objects import ObjectKey
+from tests.unit.models.manifests import A, B, compare, only, vllm
+
+
+def entry(record: ChangeRecord, revision: str = "main@sha1:2") -> ChangeEntry:
+    return ChangeEntry(
+        at=datetime.now(UTC), kustomization="team/app", source="", revision=revision, text="", record=record
+    )
+
+
+RECORD = only(compare([vllm("org/m", "--revision", A)], [vllm("org/m", "--revision", B)]))
+
+
+async def test_changes_and_directions_are_known_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "changes" / "history.jsonl"
+    before = ChangeLog(journal=Journal(path, limit=10))
+    await before.keep(before.add([entry(RECORD)]))
+    after = ChangeLog(journal=Journal(path, limit=10))
+    assert after.entries() == before.entries()
+    assert after.add([entry(RECORD)]) == ()  # told already
+    target = RECORD.object
+    key = ObjectKey(target.group, target.kind, target.namespace, target.name)
+    assert after.earlier(key, RECORD.slot, RECORD.old) == "main@sha1:1111"
+    assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_what_floated_is_known_after_a_restart(tmp_path: Path) -> None:
+    record = only(compare([vllm("org/n")], [vllm("org/m")]))
+    assert record.new is not None
+    known = replace(record.new, identity=Identity(), digest=Digest("sha256", "a" * 64, "files", "sha256"))
+    log = ChangeLog(journal=Journal(tmp_path / "history.jsonl", limit=10))
+    await log.keep(log.add([entry(replace(record, new=known))]))
+    again = ChangeLog(journal=Journal(tmp_path / "history.jsonl", limit=10))
+    assert again.known("team/app") == {"hf://org/m@main": known}
+    assert again.known("team/other") == {}
+
+
+async def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    log = ChangeLog(journal=Journal(path, limit=10))
+    await log.keep(log.add([entry(RECORD, "a"), entry(RECORD, "b")]))
+    path.write_bytes(b'{"other": 1}\n\xff\n' + path.read_bytes()[:-40])
+    assert [found.revision for found in ChangeLog(journal=Journal(path, limit=10)).entries()] == ["a"]
+
+
+def test_the_file_stays_bounded(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "lines", limit=3)
+    for number in range(20):
+        journal.append([b"%d" % number])
+    assert len((tmp_path / "lines").read_bytes().split()) <= 6
+    assert Journal(tmp_path / "lines", limit=3).read() == [b"17", b"18", b"19"]
+
+
+def test_a_disk_that_fails_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    journal = Journal(tmp_path / "file" / "lines", limit=3)
+    journal.append([b"x"])
+    assert journal.read() == []

@@ -1,0 +1,144 @@
+"""How runs of each kind tell that they have ended, and what they report."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trigger_world import NOON
+
+from agent.api.datatrigger import TriggerRun
+from agent.core.trigger.outcome import ending, followed, is_overdue, with_config_map
+from agent.core.trigger.template import JOB, KINDS, PIPELINE_RUN, TRAIN_JOB, WORKFLOW, RunKind
+
+FIELDS = st.sampled_from(
+    [
+        *("status", "conditions", "type", "reason", "message", "phase", "outputs", "parameters"),
+        *("results", "name", "value", "metadata", "x"),
+    ]
+)
+RUN = TriggerRun(name="retrain-1", kind="Job", data="sha256:b", state="Pending")
+REPORT = '{"metrics": {"accuracy": 0.9}, "verdict": "pass", "reason": "fine"}'
+
+
+def having(*conditions: tuple[str, str, str], **status: Any) -> dict[str, Any]:
+    listed = [{"type": kind, "status": state, "message": message} for kind, state, message in conditions]
+    return {"status": {"conditions": listed, **status}}
+
+
+def pod(message: str, finished: str = "2026-11-29T12:00:00Z") -> dict[str, Any]:
+    ended = {"terminated": {"finishedAt": finished, "message": message}}
+    return {"status": {"containerStatuses": [{"state": ended}]}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "state", "message"),
+    [
+        (JOB, {}, None, ""),
+        (JOB, having(("SuccessCriteriaMet", "True", "")), None, ""),
+        (JOB, having(("Complete", "True", "")), "Succeeded", ""),
+        (JOB, having(("Complete", "False", ""), ("Failed", "True", "deadline")), "Failed", "deadline"),
+        (JOB, {"metadata": {"deletionTimestamp": "2026-11-29T12:00:00Z"}}, "Lost", "somebody deleted it"),
+        (TRAIN_JOB, having(("Suspended", "True", "")), None, ""),
+        (TRAIN_JOB, having(("Complete", "True", "")), "Succeeded", ""),
+        (TRAIN_JOB, having(("Failed", "True", "out of memory")), "Failed", "out of memory"),
+        (WORKFLOW, {}, None, ""),
+        (WORKFLOW, {"status": {"phase": "Running"}}, None, ""),
+        (WORKFLOW, {"status": {"phase": "Succeeded"}}, "Succeeded", ""),
+        (WORKFLOW, {"status": {"phase": "Failed", "message": "no"}}, "Failed", "no"),
+        (WORKFLOW, {"status": {"phase": "Error", "message": "exit 1"}}, "Failed", "exit 1"),
+        (PIPELINE_RUN, {}, None, ""),
+        (PIPELINE_RUN, having(("Succeeded", "Unknown", "Running")), None, "Running"),
+        (PIPELINE_RUN, having(("Succeeded", "True", "all done")), "Succeeded", ""),
+        (PIPELINE_RUN, having(("Succeeded", "False", "task failed")), "Failed", "task failed"),
+        (PIPELINE_RUN, {"status": {"conditions": ["odd"], "results": ["odd"]}}, None, ""),
+    ],
+)
+def test_each_kind_tells_its_end_in_its_own_words(
+    kind: RunKind, found: dict[str, Any], state: str | None, message: str
+) -> None:
+    ended = ending(kind, found)
+    assert (ended.state, ended.message) == (state, message)
+
+
+def test_a_job_reports_by_the_termination_message_of_the_pod_that_ended_last() -> None:
+    complete = having(("Complete", "True", ""))
+    pods = [pod('{"metrics": {"accuracy": 0.1}}', "2026-11-29T11:00:00Z"), pod(REPORT)]
+    run = followed(RUN, complete, ending(JOB, complete, pods), NOON)
+    assert (run.state, run.verdict, run.metrics, run.message) == ("Succeeded", "pass", {"accuracy": 0.9}, "fine")
+
+
+def test_a_report_that_says_fail_makes_it_a_failure() -> None:
+    complete = having(("Complete", "True", ""))
+    report = '{"verdict": "fail", "reason": "accuracy 0.2"}'
+    run = followed(RUN, complete, ending(JOB, complete, [pod(report)]), NOON)
+    assert (run.state, run.message) == ("Failed", "the report says fail; accuracy 0.2")
+
+
+def test_a_report_that_cannot_be_read_is_told_and_changes_no_end() -> None:
+    complete = having(("Complete", "True", ""))
+    run = followed(RUN, complete, ending(JOB, complete, [pod("Traceback …")]), NOON)
+    assert run.state == "Succeeded"
+    assert "report" in (run.message or "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        (WORKFLOW, {"phase": "Succeeded", "outputs": {"parameters": [{"name": "loss", "value": "0.25"}]}}),
+        (PIPELINE_RUN, {"conditions": [{"type": "Succeeded", "status": "True"}], "results": []}),
+    ],
+)
+def test_outputs_that_are_numbers_are_metrics_and_report_is_the_report(kind: RunKind, found: dict[str, Any]) -> None:
+    values = found["outputs"]["parameters"] if kind == WORKFLOW else found["results"]
+    values += [
+        {"name": "report", "value": REPORT},
+        {"name": "model", "value": "s3://models/7"},
+        {"name": "loss", "value": "0.25"},
+        {"name": "rows", "value": "nan"},
+        {"name": "list", "value": ["1"]},
+    ]
+    ended = ending(kind, {"status": found})
+    assert ended.report is not None
+    assert ended.report.metrics == {"loss": 0.25, "accuracy": 0.9}
+    assert ended.report.verdict == "pass"
+
+
+def test_a_config_map_may_hold_the_report() -> None:
+    ended = ending(TRAIN_JOB, having(("Complete", "True", "")))
+    report = with_config_map(ended, "results", {"report.json": REPORT}).report
+    assert report is not None
+    assert report.metrics == {"accuracy": 0.9}
+    for data in (None, {}, {"other": REPORT}):
+        assert with_config_map(ended, "results", data).message == "there is no report.json in ConfigMap results"
+
+
+def test_only_kinds_without_a_deadline_of_their_own_are_stopped() -> None:
+    started = TriggerRun(name="r", kind="TrainJob", data="d", state="Running", started=NOON)
+    assert not is_overdue(TRAIN_JOB, started, 60, NOON + timedelta(seconds=60))
+    assert is_overdue(TRAIN_JOB, started, 60, NOON + timedelta(seconds=61))
+    assert not is_overdue(TRAIN_JOB, started, None, NOON + timedelta(days=9))
+    assert not is_overdue(JOB, started, 60, NOON + timedelta(days=9))
+
+
+TREES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["True", "Failed"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(FIELDS, TREES, max_size=4), st.sampled_from(KINDS))
+def test_whatever_stands_in_a_status_the_run_goes_on_or_has_ended(status: dict[str, Any], kind: RunKind) -> None:
+    for found in ({"status": status}, {"status": status.get("status")}):
+        run = followed(RUN, {"metadata": {"uid": "1"}}, ending(kind, found), NOON)
+        assert run.state in {"Running", "Succeeded", "Failed", "Lost"}
