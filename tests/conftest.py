@@ -1,7 +1,8 @@
 """Fixtures that more than one folder of tests uses."""
 
+import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from testbed.controlplane import ControlPlane
 from testbed.kube import Admin, ApiError, UnknownKindError
+from tests.shaking import shake
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("weir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -26,6 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Scenarios come last, in whatever order folders are named: the agent that they share works on all Canaries."""
     scenarios = Path(__file__).with_name("scenarios")
     items.sort(key=lambda item: scenarios in item.path.parents)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shaken() -> Iterator[None]:
+    """Random delays for who looks for races."""
+    with pytest.MonkeyPatch.context() as patch:
+        if asked := os.environ.get("WEIR_SHAKE"):
+            shake(asked, patch)
+        yield
 
 
 @pytest.fixture(scope="session")
