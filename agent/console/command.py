@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from typing import Any, Final
 
 from agent.api.duration import parse_duration
-from agent.errors import WeirError
+from agent.exitstatus import exit_status
 
 EXIT_UNABLE: Final = 1
 """The cluster, the object or the agent could not be read or written."""
@@ -17,7 +16,6 @@ EXIT_FAILED: Final = 3
 """The rollout has failed, or what was asked for was refused."""
 EXIT_OPEN: Final = 4
 """Still under way, or not answered in time."""
-_INTERRUPTED: Final = 130
 NAMES: Final = ("rollout", "changes", "models")
 AGENT: Final = "flux-system/weir:api"
 _STATUSES: Final = (
@@ -100,18 +98,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Do it; returns the exit status."""
     from agent.console.performing import perform  # noqa: PLC0415 - `weir --help` needs none of it
 
-    try:
-        return asyncio.run(perform(chosen))
-    except WeirError as error:
-        return _fail(error.message)
-    except BrokenPipeError:
-        # Whoever reads has seen enough; Python must not complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - a pipeline gets a line that says what happened, whatever it is
-        return _fail(f"unexpected {type(error).__name__}: this is a fault of Weir")
+    return exit_status(lambda: asyncio.run(perform(chosen)), _fail)
 
 
 def _fail(message: str) -> int:

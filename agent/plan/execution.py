@@ -13,31 +13,19 @@ from agent.core.plan.findings import findings
 from agent.core.plan.markdown import as_markdown
 from agent.core.plan.report import Plan, as_json, shortened
 from agent.core.plan.text import as_text
-from agent.errors import WeirError
+from agent.exitstatus import exit_status
 from agent.plan.planner import make_plan
 
 EXIT_FAILED: Final = 1
 """No plan could be made: no repository, no such revision."""
 EXIT_FOUND: Final = 3
 """Something that --fail-on names was found."""
-_INTERRUPTED: Final = 130
 _SHOWN: Final = 20
 
 
 def execute(chosen: argparse.Namespace) -> int:
     """Make the plan and print it; returns the exit status."""
-    try:
-        return _run(chosen)
-    except WeirError as error:
-        return _fail(error.message)
-    except BrokenPipeError:
-        # Whoever reads has seen enough; Python must not complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - a pipeline gets a line that says what happened, whatever it is
-        return _fail(f"unexpected {type(error).__name__}: this is a fault of Weir")
+    return exit_status(lambda: _run(chosen), _fail)
 
 
 def _run(chosen: argparse.Namespace) -> int:

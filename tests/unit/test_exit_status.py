@@ -1,0 +1,61 @@
+"""How a command ends that a person or a pipeline runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from agent.errors import ApplyError
+from agent.exitstatus import exit_status
+
+
+def ended(error: BaseException | None) -> tuple[int, list[str]]:
+    """The exit status of a command that raises this, and what it complains about."""
+    said: list[str] = []
+
+    def act() -> int:
+        if error is not None:
+            raise error
+        return 3
+
+    def fail(line: str) -> int:
+        said.append(line)
+        return 1
+
+    return exit_status(act, fail), said
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (None, 3, []),
+        (ApplyError("the API server is away"), 1, ["the API server is away"]),
+        (KeyboardInterrupt(), 130, []),
+        (RuntimeError("a password"), 1, ["unexpected RuntimeError: this is a fault of Weir"]),
+    ],
+)
+def test_each_end_has_its_status_and_line(error: BaseException | None, status: int, said: list[str]) -> None:
+    assert ended(error) == (status, said)
+
+
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    program = (
+        "import sys; from agent.exitstatus import exit_status\n"
+        "def act():\n"
+        "    sys.stdin.read()\n"  # until the reader is gone
+        "    print('x' * 100_000, flush=True)\n"
+        "    return 3\n"
+        "sys.exit(exit_status(act, lambda line: 1))\n"
+    )
+    command = [sys.executable, "-c", program]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
