@@ -17,7 +17,7 @@ from agent.controllers.sources import SourceNotFoundError
 from agent.core import conditions as c
 from agent.core.changeset import ChangeSet
 from agent.core.outcome import HEALTH_CHECK_CANCELED, RECONCILIATION_SUCCEEDED, Attempt
-from agent.errors import WaitingError, WeirError
+from agent.errors import Next, WaitingError, WeirError
 from agent.telemetry.events import EventRecorder, EventType, reference_to
 from agent.telemetry.metrics import Metrics
 
@@ -89,8 +89,7 @@ class Reporter:
         if healthy_after is not None:
             text = f"Health check passed in {format_elapsed(healthy_after)}"
             self._event(kustomization, "Normal", c.PROGRESSING, text, run=run)
-        took = format_elapsed((datetime.now(UTC) - run.started).total_seconds())
-        message = f"Reconciliation finished in {took}, next run in {format_duration(kustomization.interval)}"
+        message = f"Reconciliation finished in {_took(run)}, next run in {format_duration(kustomization.interval)}"
         self._log().info(message, revision=run.revision)
         self._event(
             kustomization, "Normal", RECONCILIATION_SUCCEEDED, message, run=run, extra={_COMMIT_STATUS: "update"}
@@ -105,7 +104,7 @@ class Reporter:
                 told = f"{text}: {error.circle}" if error.circle else text
                 self._event(run.kustomization, "Normal", error.reason, told, run=run)
             return
-        self._log().error("Reconciliation failed", error=error.message, reason=error.reason)
+        self._log().error(_ended(run, error), error=error.message, reason=error.reason, revision=run.revision)
         if isinstance(error, SourceNotFoundError):
             return
         self._event(run.kustomization, "Warning", error.reason, error.message, run=run)
@@ -152,3 +151,14 @@ class Reporter:
     def _log() -> structlog.typing.FilteringBoundLogger:
         log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
         return log
+
+
+def _took(run: Run) -> str:
+    return format_elapsed((datetime.now(UTC) - run.started).total_seconds())
+
+
+def _ended(run: Run, error: WeirError) -> str:
+    """What the log says of a failure, in Flux's words where there is a next try."""
+    if error.next is not Next.RETRY:
+        return "Reconciliation failed"
+    return f"Reconciliation failed after {_took(run)}, next try in {format_duration(run.kustomization.retry_interval)}"
