@@ -114,6 +114,7 @@ async def test_an_include_that_has_no_place_or_leads_back(story: Story) -> None:
     await story.source(include=[{"repository": {"name": "other"}, "toPath": "apps"}])
     failed = await story.failed("repo", "failed to copy 'other' include from  to apps", REPO)
     assert condition(failed, "StorageOperationFailed") == "True"
+    assert reason(failed, "StorageOperationFailed") == reason(failed, "Ready") == "CopyFailure"
     await story.source(include=[{"repository": {"name": "repo"}}])
     circle = await story.failed("repo", "leads back to this GitRepository: repo -> repo", REPO)
     assert condition(circle, "IncludeUnavailable") == "True"

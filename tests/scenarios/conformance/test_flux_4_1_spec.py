@@ -31,7 +31,13 @@ spec:
       containers:
       - {name: server, image: "vllm/vllm-openai:v0.9.0"}
 """
+APPS = ("apps/v1", "Deployment")
 COMPONENT = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n"
+
+
+def _annotations(found: dict[str, Any] | None) -> dict[str, str]:
+    """The annotations of an object."""
+    return dict((found or {})["metadata"].get("annotations") or {})
 
 
 async def _deployment(story: Story, **spec: Any) -> dict[str, Any]:
@@ -227,6 +233,10 @@ async def test_common_metadata_wins_over_the_manifests(story: Story) -> None:
     assert found["metadata"]["annotations"]["owner"] == "ada"
     assert found["spec"]["template"]["metadata"]["labels"] == {"app": "chat"}
 
+    await story.kustomization(commonMetadata={"labels": {"team": "ml"}})
+    found = await story.until(APPS, "chat", lambda found: "owner" not in _annotations(found))
+    assert {key: found["metadata"]["labels"][key] for key in ("app", "team")} == {"app": "chat", "team": "ml"}
+
     await story.kustomization(commonMetadata={"labels": {"team": "no label value!"}})
     await story.failed(text="no label value!")
 
@@ -307,7 +317,9 @@ async def test_images_are_merged_field_by_field(story: Story) -> None:
 
 async def test_build_metadata_leaves_the_origin_on_the_objects(story: Story) -> None:
     found = await _deployment(story, buildMetadata=["originAnnotations"])
-    assert found["metadata"]["annotations"]["config.kubernetes.io/origin"] == "path: d.yaml\n"
+    assert _annotations(found)["config.kubernetes.io/origin"] == "path: d.yaml\n"
+    await story.kustomization()
+    await story.until(APPS, "chat", lambda found: "config.kubernetes.io/origin" not in _annotations(found))
 
 
 async def test_a_kustomization_that_another_agent_works_on_is_left_alone(story: Story) -> None:

@@ -68,6 +68,7 @@ def test_owners() -> None:
         (_owned(), True),
         (_owned(prune="enabled"), True),
         (_owned(ssa="Merge"), True),
+        (_owned(ssa="IfNotPresent"), True),
         (_owned(name="other"), False),
         (_owned(namespace="other"), False),
         (PLAIN, False),
