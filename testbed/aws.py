@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from testbed.ports import free_port
-from testbed.processes import start, until
+from testbed.webserver import web_server
 
 REGION = "eu-central-1"
 _POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
@@ -96,19 +96,9 @@ async def aws(folder: Path) -> AsyncIterator[Aws]:
     port = free_port()
     argv = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
     environment = {**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": "100"}
-    process = await start(argv, name="moto", log=folder / "moto.log", env=environment)
     url = f"http://127.0.0.1:{port}"
-    try:
-        async with aiohttp.ClientSession() as http:
-
-            async def ready() -> bool:
-                try:
-                    async with http.get(f"{url}/moto-api/data.json") as response:
-                        return response.status == 200
-                except aiohttp.ClientError:
-                    return False
-
-            await until(ready, timeout=120, what="moto answers", process=process)
-            yield Aws(url, http)
-    finally:
-        await process.stop(grace=2)
+    probe = f"{url}/moto-api/data.json"
+    async with web_server(
+        argv, name="moto", log=folder / "moto.log", probe=probe, timeout=120, env=environment
+    ) as http:
+        yield Aws(url, http)

@@ -11,7 +11,7 @@ import aiohttp
 
 from testbed.binaries import ensure
 from testbed.ports import free_port
-from testbed.processes import start, until
+from testbed.webserver import web_server
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _EMPTY = b"{}"
@@ -65,22 +65,11 @@ async def oci_registry(folder: Path) -> AsyncIterator[OciRegistry]:
     """A registry that logs into `folder`. Raises ProcessError or BuildError."""
     binary = (await asyncio.to_thread(ensure, "registry"))["registry"]
     port = free_port()
-    process = await start([binary, f"--port={port}"], name="registry", log=folder / "registry.log")
+    argv: list[str | Path] = [binary, f"--port={port}"]
     url = f"http://localhost:{port}"
-    try:
-        async with aiohttp.ClientSession() as http:
-
-            async def ready() -> bool:
-                try:
-                    async with http.get(f"{url}/v2/") as response:
-                        return response.status == 200
-                except aiohttp.ClientError:
-                    return False
-
-            await until(ready, timeout=60, what="the registry answers", process=process)
-            yield OciRegistry(url, http)
-    finally:
-        await process.stop(grace=2)
+    log = folder / "registry.log"
+    async with web_server(argv, name="registry", log=log, probe=f"{url}/v2/", timeout=60) as http:
+        yield OciRegistry(url, http)
 
 
 def _digest(data: bytes) -> str:
