@@ -11,7 +11,7 @@ from agent.api.datatrigger import DataTrigger
 from agent.core.trigger.deciding import run_name
 from testbed.controlplane import ControlPlane
 from testbed.kube import Admin
-from testbed.node import Access, Image, ProcessNode
+from testbed.node import ProcessNode
 from tests.registries.registry_servers import Registry, registry
 from tests.scenarios.conftest import RunningAgent, Story, conditions, message
 from tests.scenarios.data_triggers import (
@@ -27,6 +27,7 @@ from tests.scenarios.data_triggers import (
     trigger,
     watches,
 )
+from tests.scenarios.job_node import job_node
 from tests.scenarios.test_floating_references import asks, push
 
 
@@ -35,11 +36,8 @@ async def node(
     control_plane: ControlPlane, admin: Admin, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ProcessNode]:
     """Runs the Pods of Jobs as processes."""
-    access = Access(control_plane.url, control_plane.admin_token, control_plane.ca_file)
-    images = {"shell": Image(entrypoint=("/bin/sh", "-c"))}
-    async with ProcessNode(access, workdir=tmp_path_factory.mktemp("node"), images=images, name="jobs") as running:
+    async with job_node(control_plane, admin, tmp_path_factory.mktemp("node"), "jobs") as running:
         yield running
-    await admin.delete("v1", "Node", None, running.name)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import pytest
 
 from testbed.controlplane import ControlPlane
 from testbed.kube import Admin
-from testbed.node import Access, Image, ProcessNode
+from testbed.node import ProcessNode
 from tests.scenarios.conftest import Story
+from tests.scenarios.job_node import job_node
 from tests.scenarios.test_change_policy import A, B, approve, policy, served, server
 
 
@@ -20,11 +21,8 @@ async def node(
     control_plane: ControlPlane, admin: Admin, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[ProcessNode]:
     """Runs the Pods of Jobs as processes."""
-    access = Access(control_plane.url, control_plane.admin_token, control_plane.ca_file)
-    images = {"shell": Image(entrypoint=("/bin/sh", "-c"))}
-    async with ProcessNode(access, workdir=tmp_path_factory.mktemp("node"), images=images, name="gates") as running:
+    async with job_node(control_plane, admin, tmp_path_factory.mktemp("node"), "gates") as running:
         yield running
-    await admin.delete("v1", "Node", None, running.name)
 
 
 async def evaluates(story: Story) -> None:
