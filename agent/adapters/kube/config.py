@@ -258,7 +258,7 @@ def _merged(names: list[str]) -> Mapping[str, Any]:
         if config.get("current-context"):
             merged.setdefault("current-context", config["current-context"])
     if not found:
-        raise ConfigurationError(f"no kubeconfig at {', '.join(names)}")
+        raise ConfigurationError(f"no kubeconfig at {', '.join(names)}: name one with --kubeconfig or KUBECONFIG")
     return merged
 
 
