@@ -29,6 +29,8 @@ class Change(msgspec.Struct, frozen=True):
     action: Action
     withheld: tuple[str, ...] = ()
     """Paths of fields in which the object serves something else than Git asks for, because a rollout decides."""
+    undeclared: tuple[str, ...] = ()
+    """Paths of fields that were left out, because the kind does not have them."""
 
     def __str__(self) -> str:
         """`Kind/namespace/name action`."""

@@ -123,6 +123,15 @@ class Invalid(ApiError):
     default_reason = "Invalid"
 
 
+class Malformed(ApiError):
+    """500 without a reason: the object does not have the form of its kind, the message says where.
+
+    A field that is not declared, or a number where a text belongs: asking again does not help.
+    """
+
+    default_reason = ""
+
+
 class TooManyRequests(ApiError):
     """429: the server asks to come back later."""
 
@@ -149,6 +158,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     422: Invalid,
     429: TooManyRequests,
 }
+_MALFORMED = "failed to create typed patch object"
 _QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`|\{.*\}|\[.*\]", re.DOTALL)
 _BLANKED = frozenset({"Invalid", "BadRequest", "InternalError"})
 """Reasons whose text may quote values of the request; the others quote names only."""
@@ -157,22 +167,28 @@ _BLANKED = frozenset({"Invalid", "BadRequest", "InternalError"})
 def from_status(status: Status, code: int, *, secret: bool = False, retry_after: float | None = None) -> ApiError:
     """The error for a decoded Status. `secret`: the request was about a Secret, so quoted values are blanked."""
     reason = status.reason or ""
-    message = (status.message or f"the server answered {code}").strip()
+    message = _in_order((status.message or f"the server answered {code}").strip())
     details = status.details or _Details()
     causes = details.causes or ()
     if secret and (not reason or reason in _BLANKED):
         message = _QUOTED.sub('"**"', message)
         causes = ()
     kind = AlreadyExists if reason == "AlreadyExists" else _BY_STATUS.get(code)
-    if kind is None:
-        kind = Unavailable if code >= 500 else ApiError
-    return kind(
+    if kind is None and code >= 500:
+        kind = Malformed if not reason and message.startswith(_MALFORMED) else Unavailable
+    return (kind or ApiError)(
         message,
         status=code,
         api_reason=reason,
         retry_after=retry_after if retry_after is not None else details.retry_after_seconds,
         causes=causes,
     )
+
+
+def _in_order(message: str) -> str:
+    """Several errors of one object come in any order, and would be news each time."""
+    start, several, errors = message.partition("errors:\n")
+    return start + several + "\n".join(sorted(errors.splitlines()))
 
 
 def from_response(code: int, body: bytes, *, secret: bool = False, retry_after: float | None = None) -> ApiError:

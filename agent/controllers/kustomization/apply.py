@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from agent.adapters.kube.errors import ApiError, Conflict, Invalid, NoMatch, NotFound, silent
+from agent.adapters.kube.errors import ApiError, Conflict, Invalid, Malformed, NoMatch, NotFound, silent
 from agent.adapters.kube.resource import Resource
 from agent.adapters.kube.target import Target
 from agent.api.kustomization import FIELD_MANAGER, IgnoreRule
@@ -34,6 +34,7 @@ from agent.core.rollout.kserve.content import noting_wanted, withheld
 from agent.core.rollout.ownership import WANTED_REPLICAS
 from agent.core.selector import ignored_fields
 from agent.core.takeover import Takeover, predecessors, takeover, version_migration
+from agent.core.undeclared import undeclared, without_fields
 from agent.errors import ApplyError, WeirError
 
 _PROBE_NAME = 40  # characters of an object's name in that of its probe; the shortest limit of a kind is 52
@@ -82,8 +83,8 @@ class _Step:
     """One object after its dry run: what is to be written, and whether anything is.
 
     `wanted` is the hash of what was asked for; `payload` is that without the fields that another party owns, which are
-    the `ignored` ones, and `withheld` names those that wait for a rollout. `takeover` comes before the write. `settled`
-    is False if the live object is not ready.
+    the `ignored` ones, and `withheld` names those that wait for a rollout; `undeclared` fields are left out, too.
+    `takeover` comes before the write. `settled` is False if the live object is not ready.
     """
 
     key: ObjectKey
@@ -93,6 +94,7 @@ class _Step:
     action: Action
     ignored: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
+    undeclared: tuple[str, ...] = ()
     takeover: Takeover | None = None
     migrated: bool = False
     recreate: bool = False
@@ -248,6 +250,8 @@ class Applier:
                 field_manager=FIELD_MANAGER,
                 dry_run=True,
             )
+        except Malformed as error:
+            return await self._dry_run(target, request, _without_undeclared(step, error), live)
         except ApiError as error:
             if live is None or not _is_immutable(error) or not (request.force or recreates(step.payload, live)):
                 raise
@@ -289,7 +293,7 @@ class Applier:
                 except ApplyError as error:
                     raise PartialApplyError(error.message, done, tried=True) from None
                 self._remember(target, step, result)
-            done += ChangeSet((Change(step.key, step.action, step.withheld),))
+            done += ChangeSet((Change(step.key, step.action, step.withheld, step.undeclared),))
         return done
 
     async def _write(self, target: Target, step: _Step) -> Manifest:
@@ -358,6 +362,15 @@ def _defined_group(manifest: Manifest) -> str:
     return str(manifest.get("spec", {}).get("group", "")) if manifest["kind"] == "CustomResourceDefinition" else ""
 
 
+def _without_undeclared(step: _Step, refusal: Malformed) -> _Step:
+    """The step without the fields that its kind does not have. Raises the refusal if it is about something else."""
+    fields = undeclared(step.payload, refusal.message)
+    payload = without_fields(step.payload, fields)
+    if payload == step.payload:
+        raise refusal
+    return replace(step, payload=payload, undeclared=tuple(sorted(step.undeclared + fields)))
+
+
 def _is_immutable(error: ApiError) -> bool:
     return isinstance(error, Conflict | Invalid) or bool(_IMMUTABLE.search(error.message))
 
@@ -370,7 +383,8 @@ def _dry_run_message(manifest: Manifest, error: WeirError) -> str:
         return f"{key} dry-run failed: {error.message}"
     if isinstance(error, NotFound) and error.api_reason == "NotFound":
         return f"{key} not found: {error.message}"
-    return f"{key} dry-run failed ({error.api_reason}): {error.message}"
+    reason = f" ({error.api_reason})" if error.api_reason else ""
+    return f"{key} dry-run failed{reason}: {error.message}"
 
 
 async def _gather(plans: Iterable[Coroutine[None, None, _Step | None]]) -> list[_Step | None]:

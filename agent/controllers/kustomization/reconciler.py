@@ -253,7 +253,7 @@ class KustomizationReconciler:
             before = await ahead
             run.inventory = before if untouched else run.stored
         self._parts.reporter.changed(run, run.changes)
-        self._parts.reporter.withheld(run, run.changes)
+        self._parts.reporter.remarks(run, run.changes)
         return replace(built, inventory=built.inventory.applied(change.key for change in run.changes.changes))
 
     def _announce(self, run: Run, target: Target, built: Built) -> None:

@@ -65,14 +65,22 @@ class Reporter:
             self._log().info(message, output=output, revision=run.revision)
         self._event(run.kustomization, "Normal", c.PROGRESSING, lines, run=run)
 
-    def withheld(self, run: Run, changes: ChangeSet) -> None:
-        """References wait for a rollout, although the revision that names them is applied."""
+    def remarks(self, run: Run, changes: ChangeSet) -> None:
+        """Objects were written in another form than Git has them.
+
+        References wait for a rollout although the revision that names them is applied, or fields were left out.
+        """
         for change in changes.written:
             if change.withheld:
                 fields = ", ".join(change.withheld)
-                text = f"{change.key}: {fields} withheld, the rollout of its Canary decides when it serves"
-                self._log().info(text, revision=run.revision)
-                self._event(run.kustomization, "Normal", c.PROGRESSING, text, run=run)
+                self._remark(run, f"{change.key}: {fields} withheld, the rollout of its Canary decides when it serves")
+            if change.undeclared:
+                fields = ", ".join(change.undeclared)
+                self._remark(run, f"{change.key}: {fields} left out, its kind does not have that in this cluster")
+
+    def _remark(self, run: Run, text: str) -> None:
+        self._log().info(text, revision=run.revision)
+        self._event(run.kustomization, "Normal", c.PROGRESSING, text, run=run)
 
     def canceled(self, run: Run, attempt: Attempt, by: str) -> None:
         """News have put an end to a health check."""

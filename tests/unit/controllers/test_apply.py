@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from controller_cluster import CONFIG_MAPS, DEPLOYMENTS, GADGETS, LABELS, OWNER, FakeCluster, config_map
 
-from agent.adapters.kube.errors import Cause, Invalid, Unavailable
+from agent.adapters.kube.errors import Cause, Invalid, Malformed, Unavailable
 from agent.controllers.kustomization.apply import Applier, ApplyRequest, PartialApplyError
 from agent.controllers.kustomization.shortcuts import Shortcuts
 from agent.core.objects import Manifest, ObjectKey
@@ -164,3 +164,39 @@ async def test_drift_of_a_cluster_wide_object_is_seen_although_its_manifest_name
     cluster.live.observe(key, changed)
     await subject.apply(cluster.target, request)
     assert next(iter(cluster.objects.values()))["spec"] == {"size": 1}
+
+
+def knows_replicas_only(_verb: str, _name: str, body: Manifest) -> None:
+    """An API server that names one field at a time that Deployments do not have, as the real one does."""
+    for field in body["spec"].keys() - {"replicas"}:
+        raise Malformed(f"failed to create typed patch object (x): .spec.{field}: field not declared in schema")
+
+
+async def test_a_field_that_the_kind_does_not_have_is_left_out_and_asked_about_once() -> None:
+    cluster = FakeCluster()
+    cluster.refuse = knows_replicas_only
+    misspelt = {**DEPLOYMENT, "spec": {"replicas": 1, "replica": 2, "count": 3}}
+    subject, request = applier(), ApplyRequest(owner=OWNER, objects=(misspelt,))
+    (change,) = (await subject.apply(cluster.target, request)).changes
+    assert change.undeclared == (".spec.count", ".spec.replica")
+    assert next(iter(cluster.objects.values()))["spec"] == {"replicas": 1}
+    asked = len(cluster.calls)
+    (again,) = (await subject.apply(cluster.target, request)).changes
+    assert (again.action.value, len(cluster.calls)) == ("unchanged", asked)
+
+
+async def test_what_else_is_wrong_with_the_form_of_an_object_is_told_in_the_api_server_s_words() -> None:
+    cluster = FakeCluster()
+
+    def refuse(verb: str, _name: str, _body: Manifest) -> None:
+        if verb == "dry-run":
+            raise Malformed("failed to create typed patch object (x): .spec.replicas: expected numeric, got string")
+
+    cluster.refuse = refuse
+    with pytest.raises(PartialApplyError) as failed:
+        await applier().apply(cluster.target, ApplyRequest(owner=OWNER, objects=(DEPLOYMENT,)))
+    assert failed.value.message == (
+        "Deployment/team/chat dry-run failed: failed to create typed patch object (x): "
+        ".spec.replicas: expected numeric, got string"
+    )
+    assert cluster.calls.count("dry-run Deployment/chat") == 1
