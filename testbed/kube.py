@@ -267,6 +267,19 @@ class Admin:
         except TimeoutError:
             raise TimeoutError(f"{kind} {namespace or ''}/{name} after {timeout:g} s: {_summary(last)}") from None
 
+    async def history(
+        self, api_version: str, kind: str, namespace: str, resource_version: str
+    ) -> AsyncGenerator[Object, None]:
+        """Every version of every object of a kind that was or is written after a resource version, in order.
+
+        Ends when the watch does or the server is away.
+        """
+        path = (await self.resource(api_version, kind)).path(namespace)
+        async with contextlib.aclosing(self._watch(path, {"resourceVersion": resource_version})) as events:
+            async for event in events:
+                if event["type"] in {"ADDED", "MODIFIED"}:
+                    yield event["object"]
+
     async def apply_files(self, paths: Iterable[Path], *, timeout: float = 60.0) -> Objects:
         """Apply every document of YAML files: definitions first, until they are served, then the rest in order."""
         documents = await asyncio.to_thread(lambda: [obj for path in paths for obj in read_documents(path)])
@@ -302,21 +315,34 @@ class Admin:
         self, api_version: str, kind: str, namespace: str | None, name: str
     ) -> AsyncGenerator[Object | None, None]:
         """The object now, then after each change; None when absent. Ends when the watch does or the server is away."""
-        assert self._session is not None, "used outside of its context"
         selector = {"fieldSelector": f"metadata.name={name}"}
         try:
             path = (await self.resource(api_version, kind)).path(namespace)
             answer = await self.request("GET", path, params=selector)
-            yield answer["items"][0] if answer["items"] else None
-            params = selector | {"watch": "true", "resourceVersion": answer["metadata"]["resourceVersion"]}
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-            async with self._session.get(path, params=params, timeout=timeout) as response:
+        except (aiohttp.ClientError, TimeoutError):
+            return
+        except ApiError as refused:
+            if refused.status not in _PASSING:
+                raise
+            return
+        yield answer["items"][0] if answer["items"] else None
+        params = selector | {"resourceVersion": answer["metadata"]["resourceVersion"]}
+        async with contextlib.aclosing(self._watch(path, params)) as events:
+            async for event in events:
+                yield None if event["type"] == "DELETED" else event["object"]
+
+    async def _watch(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[Object, None]:
+        """The events of a watch. Ends when the watch does or the server is away."""
+        assert self._session is not None, "used outside of its context"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        try:
+            async with self._session.get(path, params={**params, "watch": "true"}, timeout=timeout) as response:
                 await _refuse(response)
                 async for line in response.content:
                     event = json.loads(line)
                     if event["type"] == "ERROR":
                         return
-                    yield None if event["type"] == "DELETED" else event["object"]
+                    yield event
         except (aiohttp.ClientError, TimeoutError):
             return
         except ApiError as refused:

@@ -28,6 +28,8 @@ REPO = ("source.toolkit.fluxcd.io/v1", "GitRepository")
 CRDS = Path(__file__).parents[2] / "config" / "crd"
 OWN_AGENT = "weir.dev/own-agent"
 """Label of the objects that the shared agent leaves to another one."""
+PATIENCE = 120.0
+"""Seconds to wait for what has to come. Much more than it takes, also on a machine that is busy with something else."""
 Object = dict[str, Any]
 
 
@@ -46,14 +48,19 @@ class RunningAgent:
     api: str
     log: Path
 
-    async def get(self, path: str) -> Any:
-        """A JSON answer of the API."""
-        async with aiohttp.ClientSession() as session, session.get(f"{self.api}{path}") as response:
-            return json.loads(await response.text())
+    async def get(self, path: str, enough: Callable[[Any], bool] = lambda _answer: True) -> Any:
+        """A JSON answer of the API; the first one that is `enough`, since a watch may tell the agent later than us."""
+        async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"{self.api}{path}") as response:
+                    answer = json.loads(await response.text())
+                if enough(answer):
+                    return answer
+                await asyncio.sleep(0.05)
 
     async def ready(self) -> None:
         """Wait until its readiness probe says so."""
-        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
             while True:
                 with contextlib.suppress(aiohttp.ClientConnectionError):
                     async with session.get(f"{self.health}/readyz") as response:
@@ -128,10 +135,12 @@ async def git_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
 class Story:
     """One namespace, one repository, one Kustomization after another."""
 
-    def __init__(self, admin: Admin, namespace: str, server: GitHTTPServer) -> None:
+    def __init__(self, admin: Admin, namespace: str, server: GitHTTPServer, since: str = "") -> None:
+        """`since` is a resource version from before anything was told in the namespace; `told` needs it."""
         self.admin = admin
         self.namespace = namespace
         self.server = server
+        self.since = since
         self.git: GitRepository = server.repository(namespace)
         self.labels: dict[str, str] = {}
 
@@ -153,6 +162,13 @@ class Story:
         }
         return await self._apply(KS, name, body)
 
+    async def suspend(self, name: str = "app", **spec: Any) -> Object:
+        """Suspend a Kustomization that is Ready. The agent knows it when this returns."""
+        generation = (await self.kustomization(name, **spec, suspend=True))["metadata"]["generation"]
+        return await self.until(
+            KS, name, lambda found: (found or {}).get("status", {}).get("observedGeneration") == generation
+        )
+
     async def _apply(self, kind: tuple[str, str], name: str, spec: Object) -> Object:
         metadata = {"name": name, "namespace": self.namespace, "labels": self.labels}
         return await self.admin.apply({"apiVersion": kind[0], "kind": kind[1], "metadata": metadata, "spec": spec})
@@ -167,12 +183,12 @@ class Story:
         await self.request(REPO, "repo", value)
 
     async def until(
-        self, kind: tuple[str, str], name: str, predicate: Callable[[Object | None], bool], timeout: float = 60.0
+        self, kind: tuple[str, str], name: str, predicate: Callable[[Object | None], bool], timeout: float = PATIENCE
     ) -> Object:
         """Wait for an object."""
         return await self.admin.wait_for(kind[0], kind[1], self.namespace, name, predicate, timeout=timeout)
 
-    async def ready(self, name: str = "app", revision: str = "", timeout: float = 60.0) -> Object:
+    async def ready(self, name: str = "app", revision: str = "", timeout: float = PATIENCE) -> Object:
         """Wait until the Kustomization is Ready (at a commit)."""
         return await self.until(
             KS,
@@ -198,15 +214,26 @@ class Story:
         about = [event for event in found if event["involvedObject"]["name"] == name]
         return [f"{event['reason']}: {event['message']}" for event in about]
 
-    async def told(self, name: str) -> list[Object]:
-        """The events about an object of that name, in the order in which their own names put them."""
-        found = await self.admin.list("v1", "Event", self.namespace)
-        about = [event for event in found if event["involvedObject"]["name"] == name]
-        return sorted(about, key=lambda event: str(event["metadata"]["name"]))
+    async def told(self, name: str, enough: Callable[[list[Object]], bool]) -> list[Object]:
+        """All that was told about objects of that name, in order, up to the event with which it was `enough`.
+
+        What is told again in the same words is counted in the Event that is there. Here it is found once more, as
+        that Event was then: durations are often equal, and a second Event is not to be waited for.
+        """
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                found: list[Object] = []
+                async with contextlib.aclosing(self.admin.history("v1", "Event", self.namespace, self.since)) as told:
+                    async for event in told:
+                        if event["involvedObject"]["name"] == name:
+                            found.append(event)
+                            if enough(found):
+                                return found
+                await asyncio.sleep(0.2)  # the server ended the watch: from the beginning
 
     async def event(self, name: str, text: str) -> str:
         """Wait for an event about an object."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 for line in await self.events(name):
                     if text in line:
@@ -231,7 +258,8 @@ def conditions(found: Object | None) -> dict[str, tuple[str, str, str]]:
 @pytest.fixture
 async def story(weir: RunningAgent, admin: Admin, namespace: str, git_server: GitHTTPServer) -> AsyncIterator[Story]:
     """A fresh namespace and repository; its Kustomizations are gone before the namespace is."""
-    told = Story(admin, namespace, git_server)
+    since = (await admin.get("v1", "Namespace", None, namespace))["metadata"]["resourceVersion"]
+    told = Story(admin, namespace, git_server, since)
     yield told
     if told.labels:
         return  # its own agent has ended; what is left goes with the namespace

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Any
 
@@ -20,13 +19,12 @@ FINISHED = re.compile(r"Reconciliation finished in [0-9.]+m?s, next run in 10m0s
 
 
 async def _told(story: Story, text: str, name: str = "app", times: int = 1) -> list[dict[str, Any]]:
-    """Flux's events in their order, once so many of them have that text; those about models and data are left out."""
-    async with asyncio.timeout(60):
-        while True:
-            found = [event for event in await story.told(name) if event["reason"] in REASONS]
-            if sum(text in event["message"] for event in found) >= times:
-                return found
-            await asyncio.sleep(0.1)
+    """What was told until that text was, so many times, in order; what is about models and data is left out."""
+
+    def enough(found: list[dict[str, Any]]) -> bool:
+        return sum(text in event["message"] for event in found) >= times
+
+    return [event for event in await story.told(name, enough) if event["reason"] in REASONS]
 
 
 async def test_a_new_revision_tells_of_changes_pruning_health_and_its_end(story: Story) -> None:
@@ -92,10 +90,10 @@ async def test_a_failure_that_repeats_itself_is_counted_in_one_event(story: Stor
     story.git.commit({"a.yaml": CONFIG % ("Not_Valid", "x")})
     await story.source()
     await story.kustomization(retryInterval="1s")
-    (first,) = await _told(story, "dry-run failed")
-    counted = await story.until(("v1", "Event"), first["metadata"]["name"], lambda event: event["count"] >= 3)
-    assert counted["firstTimestamp"] < counted["lastTimestamp"]
-    assert len(await _told(story, "dry-run failed")) == 1
+    first, second, third = await _told(story, "dry-run failed", times=3)
+    assert [event["count"] for event in (first, second, third)] == [1, 2, 3]
+    assert len({event["metadata"]["name"] for event in (first, second, third)}) == 1
+    assert first["firstTimestamp"] == third["firstTimestamp"] < third["lastTimestamp"]
 
 
 async def test_every_requested_pass_tells_that_it_is_finished(story: Story) -> None:
