@@ -32,13 +32,18 @@ spec:
 
 
 async def policy(story: Story, name: str = "rules", **spec: Any) -> None:
-    await story.admin.apply(
+    """Create or change a policy. The shared agent goes by it when this returns; another one has to be started later."""
+    applied = await story.admin.apply(
         {
             "apiVersion": POLICY[0],
             "kind": POLICY[1],
             "metadata": {"name": name, "namespace": story.namespace},
             "spec": spec,
         }
+    )
+    generation = applied["metadata"]["generation"]
+    await story.until(
+        POLICY, name, lambda found: (found or {}).get("status", {}).get("observedGeneration") == generation
     )
 
 

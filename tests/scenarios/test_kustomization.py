@@ -73,7 +73,7 @@ async def test_a_dependent_waits_and_is_woken_at_once(story: Story) -> None:
 async def test_health_is_waited_for_and_a_failure_is_told(story: Story) -> None:
     story.git.commit({"d.yaml": DEPLOYMENT % (1, COMMIT_A)})
     await story.source()
-    await story.kustomization(wait=True, timeout="30s")
+    await story.kustomization(wait=True, timeout="5m")
     failed = await story.failed(text="health check failed after")
     assert f"Deployment/{story.namespace}/chat status: 'Failed'" in message(failed)
     assert "failed early due to stalled resources" in message(failed, "Healthy")
@@ -117,7 +117,7 @@ async def test_a_suspended_kustomization_is_left_alone_also_when_deleted(story: 
     await story.kustomization()
     await story.ready()
 
-    await story.kustomization(suspend=True)
+    await story.suspend()
     story.git.commit({"c.yaml": CONFIG % ("c", "two")})
     await story.pull("while-suspended")
     await story.admin.patch("v1", "ConfigMap", story.namespace, "c", {"data": {"greeting": "by hand"}})
@@ -163,8 +163,7 @@ async def test_a_pass_that_changes_nothing_costs_nothing(story: Story, weir: Run
     await story.source()
     await story.kustomization(interval="1s")
     await story.ready()
-    page = await weir.get(f"/api/v1/kustomizations/{story.namespace}/app")
-    assert page["ready"] == "True"
+    await weir.get(f"/api/v1/kustomizations/{story.namespace}/app", lambda page: page["ready"] == "True")
 
     async def asked() -> dict[str, float]:
         """What is read and written, beside lists and watches, while at least two intervals pass."""
@@ -174,7 +173,7 @@ async def test_a_pass_that_changes_nothing_costs_nothing(story: Story, weir: Run
         verbs = ("apply", "patch", "create", "get")
         return {key: count for key, count in made.items() if count and key.split()[0] in verbs}
 
-    for _ in range(10):  # what earlier tests left to do comes to an end
+    for _ in range(30):  # what earlier tests left to do comes to an end
         seen = await story.admin.get(*KS, story.namespace, "app")
         if not (requests := await asked()):
             break

@@ -60,7 +60,7 @@ async def test_a_model_is_applied_once_its_evaluation_has_passed(story: Story, n
     await evaluates(story)
     better = story.git.commit({"chat.yaml": server(B)})
     await story.pull("b")
-    await story.ready(revision=better, timeout=90)
+    await story.ready(revision=better)
     assert await served(story) == B
     held = await story.event("app", "rules: DataTrigger evaluate has no run for it yet")
     assert held.startswith("HeldByPolicy")

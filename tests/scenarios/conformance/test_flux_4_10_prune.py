@@ -37,7 +37,7 @@ async def commit(story: Story, *objects: dict[str, Any]) -> str:
 @asynccontextmanager
 async def suspended(story: Story) -> AsyncIterator[None]:
     """Nothing is put right inside the block, and what is committed there is what the next pass sees."""
-    await story.kustomization(suspend=True)
+    await story.suspend()
     yield
     made = story.git.head()
     await story.until(REPO, "repo", lambda found: made in (found or {})["status"]["artifact"]["revision"])

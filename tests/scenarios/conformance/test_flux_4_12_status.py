@@ -83,7 +83,7 @@ async def test_the_same_one_when_its_next_generation_does_not_become_healthy(sto
     await story.source()
     await story.kustomization(wait=True, timeout="5m")
     await story.ready()
-    await story.kustomization(wait=True, timeout="5m", suspend=True)
+    await story.suspend(wait=True, timeout="5m")
     second = story.git.commit({"d.yaml": DEPLOYMENT})
     await story.pull("second")
     await story.until(REPO, "repo", lambda found: second in found["status"]["artifact"]["revision"])

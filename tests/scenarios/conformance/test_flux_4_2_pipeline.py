@@ -253,7 +253,7 @@ async def test_a_suspended_one_answers_requests_and_does_nothing_else(story: Sto
     await story.source()
     await story.kustomization()
     before = await story.ready()
-    suspended = await story.kustomization(suspend=True)
+    suspended = await story.suspend()
     story.git.commit({"c.yaml": CONFIG % ("c", "two")})
     await story.pull("two")
     await story.request(KS, "app", "asked")

@@ -23,7 +23,8 @@ from agent.core.objects import ObjectKey
 from agent.telemetry.metrics import Metrics
 from testbed.controlplane import ControlPlane
 from testbed.kube import Admin
-from tests.scenarios.conftest import KS, RunningAgent, Story, message
+from testbed.processes import until
+from tests.scenarios.conftest import KS, PATIENCE, RunningAgent, Story, message
 
 OwnAgent = Callable[..., AbstractAsyncContextManager[RunningAgent]]
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {greeting: hi}\n"
@@ -38,7 +39,6 @@ async def account(story: Story, name: str = TEAM, verbs: list[str] = ALL) -> str
     """A ServiceAccount that may do something with ConfigMaps of the story's namespace and nothing else: its user."""
     metadata = {"name": name, "namespace": story.namespace}
     await story.admin.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    await allow(story, name, verbs)
     binding = {
         "apiVersion": f"{RBAC}/v1",
         "kind": "RoleBinding",
@@ -47,14 +47,35 @@ async def account(story: Story, name: str = TEAM, verbs: list[str] = ALL) -> str
         "subjects": [{"kind": "ServiceAccount", **metadata}],
     }
     await story.admin.apply(binding)
+    await allow(story, name, verbs)
     return f"system:serviceaccount:{story.namespace}:{name}"
 
 
 async def allow(story: Story, name: str, verbs: list[str]) -> None:
-    """Change what the account may do."""
+    """Change what the account may do; the API server goes by it when this returns."""
     metadata = {"name": name, "namespace": story.namespace}
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}]
     await story.admin.apply({"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": metadata, "rules": rules})
+
+    async def in_force() -> bool:
+        wanted = {verb: bool({verb, "*"} & set(verbs)) for verb in ("get", "create", "patch", "delete")}
+        return {verb: await may(story, name, verb) for verb in wanted} == wanted
+
+    await until(in_force, timeout=PATIENCE, what=f"the rights of {name}")
+
+
+async def may(story: Story, name: str, verb: str) -> bool:
+    """Whether the API server lets the account do something with ConfigMaps of the story's namespace."""
+    attributes = {"namespace": story.namespace, "verb": verb, "resource": "configmaps"}
+    user = f"system:serviceaccount:{story.namespace}:{name}"
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{story.namespace}", "system:authenticated"]
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "metadata": {},
+        "spec": {"user": user, "groups": groups, "resourceAttributes": attributes},
+    }
+    return bool((await story.admin.create(review))["status"]["allowed"])
 
 
 async def inventory(story: Story, name: str = "app") -> list[str]:
@@ -222,7 +243,7 @@ async def test_a_health_check_of_something_unreadable_is_forbidden_and_tells_not
     there = [Entry(ObjectKey("", "ConfigMap", "default", "theirs"), "v1")]
     missing = [Entry(ObjectKey("", "ConfigMap", "default", "nothing"), "v1")]
     try:
-        await waiter.wait(agent_target, there, 5.0)  # the agent itself finds it healthy
+        await waiter.wait(agent_target, there, PATIENCE)  # the agent itself finds it healthy
         client = agent_target.client.as_service_account(story.namespace, TEAM)
         team = Target(client, agent_target.discovery, agent_target.live, agent_target.memory)
         said = []
