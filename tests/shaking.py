@@ -1,4 +1,4 @@
-"""Random delays that bring races out: `WEIR_SHAKE=test:7` or `WEIR_SHAKE=agent:7`, for one seed.
+"""Random delays that bring races out: `WEIR_SHAKE=test:7`, or `agent`, `answers` or `watches`, for one seed.
 
 A test that looks at a state which passes by itself fails when the test is slow; one that takes something for done which
 the agent does a moment later fails when the agent is. On a machine that does nothing else both are rare, which is no
@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 
+from agent.adapters.kube import transport
 from agent.adapters.kube.transport import Transport
 from testbed.kube import Admin
 
-SIDES = ("agent", "test")
+SIDES = ("agent", "answers", "watches", "test")
 LONGEST = 1.5
 """Seconds. Longer than most passes take, and far shorter than what tests wait for."""
 
 
 def shake(asked: str, patch: pytest.MonkeyPatch) -> None:
     """Delay the requests of one side to the API server. `asked` is `SIDE:SEED`.
+
+    With `answers` the agent hears late of what the API server has done, with `watches` of what others have.
 
     Raises ValueError for anything else.
     """
@@ -40,6 +43,26 @@ def shake(asked: str, patch: pytest.MonkeyPatch) -> None:
             return await plain(self, *args, **kwargs)
 
         patch.setattr(Admin, "request", slow_request)
+    elif side == "answers":
+        attempt = Transport._attempt
+
+        async def late_answer(self: Transport, *args: Any, **kwargs: Any) -> bytes:
+            try:
+                return await attempt(self, *args, **kwargs)
+            finally:
+                await asyncio.sleep(_delay(dice))
+
+        patch.setattr(Transport, "_attempt", late_answer)
+    elif side == "watches":
+        chunks = transport._chunks
+
+        async def late_chunks(*args: Any, **kwargs: Any) -> AsyncGenerator[bytes, None]:
+            async with aclosing(chunks(*args, **kwargs)) as arriving:
+                async for chunk in arriving:
+                    await asyncio.sleep(_delay(dice))
+                    yield chunk
+
+        patch.setattr(transport, "_chunks", late_chunks)
     else:
         sent = Transport._request
 
