@@ -121,7 +121,7 @@ async def test_a_line_about_an_object_has_the_keys_that_flux_logs_needs(
     assert len({line["reconcileID"] for line in told if "reconcileID" in line}) >= 3, "each pass has its own"
     failed = next(line for line in told if line["level"] == "error" and line.get("name") == "lost")
     assert "kustomization path not found" in failed["error"]
-    assert re.fullmatch(r"Reconciliation failed after [0-9.]+m?s, next try in 2s", failed["msg"])
+    assert re.fullmatch(r"Reconciliation failed after [0-9.ms]+, next try in 2s", failed["msg"])
     assert failed["revision"] == applied["revision"]
     assert {line["logger"] for line in told if "logger" in line} >= {"weir"}
 
