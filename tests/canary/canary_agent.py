@@ -33,6 +33,9 @@ from agent.runtime.watch import ObjectKey, Watcher
 from agent.telemetry.events import EventRecorder
 from agent.telemetry.metrics import Metrics
 
+_PATIENCE = 60.0
+"""Seconds for what an agent still has to do and to tell at its end, which tests count on."""
+
 
 @dataclass
 class CanaryAgent:
@@ -76,7 +79,7 @@ async def canary_agent(
     workloads: Store[PartialObject] = Store()
     queue: WorkQueue[tuple[str, str]] = WorkQueue()
     agent = CanaryAgent(RolloutLog(), registry, canaries)
-    events = EventRecorder(CoreEvents(client), Metrics())
+    events = EventRecorder(CoreEvents(client), Metrics(), drain=_PATIENCE)
     settings = settings or CanarySettings(metrics_server=metrics_server, minimum_interval=minimum_interval)
     async with Prometheus() as prometheus, Webhooks() as webhooks, ChatAlerts(client, settings) as alerts:
         reconciler = CanaryReconciler(
@@ -124,7 +127,7 @@ async def canary_agent(
             try:
                 yield agent
                 if drain:
-                    controller.stop(within=10.0)
+                    controller.stop(within=_PATIENCE)
                     await asyncio.wait({tasks[-1]})
             finally:
                 for task in tasks:
@@ -134,7 +137,7 @@ async def canary_agent(
 
 
 async def eventually(
-    check: Callable[[], object] | Callable[[], "asyncio.Future[object]"], *, within: float = 60.0, every: float = 0.1
+    check: Callable[[], object] | Callable[[], "asyncio.Future[object]"], *, within: float = 120.0, every: float = 0.1
 ) -> None:
     """Wait until `check` (a function or a coroutine function) gives something true; its last answer is in the error."""
     answer: object = None

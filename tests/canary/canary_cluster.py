@@ -122,7 +122,7 @@ class Rollouts:
         now = await self.status()
         return {**now, "lastTrackedRevision": ""} == {**status, "lastTrackedRevision": ""}
 
-    async def until(self, check: Callable[[Object], bool], name: str = NAME, within: float = 60.0) -> Object:
+    async def until(self, check: Callable[[Object], bool], name: str = NAME, within: float = 120.0) -> Object:
         """Wait until the Canary's status is as wanted; the status."""
         found = await self.admin.wait_for(
             FLAGGER,
@@ -135,7 +135,7 @@ class Rollouts:
         assert found is not None
         return found["status"]
 
-    async def phase(self, *phases: str, name: str = NAME, within: float = 60.0) -> Object:
+    async def phase(self, *phases: str, name: str = NAME, within: float = 120.0) -> Object:
         return await self.until(lambda status: status.get("phase") in phases, name, within)
 
     async def events(self, name: str = NAME, kind: str = "Canary") -> list[str]:

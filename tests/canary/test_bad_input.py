@@ -96,10 +96,11 @@ async def test_a_metric_template_that_is_missing_ends_the_run(kube: KubeClient, 
     async with canary_agent(kube, rollouts.namespace):
         await rollouts.apply(rollouts.target(rollouts.sleeper("1")), plain(rollouts, metrics=[metric]))
         await rollouts.phase("Initialized")
-        await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
-        status = await rollouts.until(lambda status: blocked(status) != "")
-        assert blocked(status) == "MetricsUnavailable"
-        await rollouts.phase("Failed")
+        async with rollouts.watched("Canary", FLAGGER, lambda found: blocked(found["status"])) as seen:
+            await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
+            await rollouts.phase("Failed")
+            await eventually(lambda: len(seen) >= 3)
+        assert seen == ["", "MetricsUnavailable", ""]
         assert await rollouts.version("chat-primary") == "1"
     expected = f'Metric template errors.{rollouts.namespace} error: metrictemplates.flagger.app "errors" not found'
     assert expected in await rollouts.events()

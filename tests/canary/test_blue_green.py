@@ -80,7 +80,7 @@ async def test_every_hook_is_asked_at_its_time(kube: KubeClient, rollouts: Rollo
         assert smoke["metadata"] == {"gate": "smoke"}
         assert len(smoke["checksum"]) > 8
         journal = gates.payloads("journal")
-        assert journal[-1]["metadata"]["eventMessage"].startswith("Promotion completed! Scaling down chat.")
+        await eventually(lambda: _last(gates).startswith("Promotion completed! Scaling down chat."))
         assert {"eventType", "timestamp", "gate"} <= set(journal[-1]["metadata"])
 
         gates.closed = set()
@@ -103,6 +103,11 @@ async def test_every_hook_is_asked_at_its_time(kube: KubeClient, rollouts: Rollo
         f"Canary failed! Scaling down chat.{namespace}",
     ):
         assert text in texts
+
+
+def _last(gates: Gates) -> str:
+    """The text of the event that the journal was told last."""
+    return str(gates.payloads("journal")[-1]["metadata"]["eventMessage"])
 
 
 async def test_configs_are_copied_tracked_and_promoted(kube: KubeClient, rollouts: Rollouts) -> None:
@@ -217,7 +222,7 @@ async def test_a_deleted_canary_gives_everything_back(kube: KubeClient, rollouts
         await rollouts.admin.wait_for(FLAGGER, "Canary", rollouts.namespace, NAME, lambda found: found is None)
         assert await rollouts.replicas("chat") == 2
         await rollouts.admin.wait_for(
-            "apps/v1", "Deployment", rollouts.namespace, "chat-primary", lambda found: found is None
+            "apps/v1", "Deployment", rollouts.namespace, "chat-primary", lambda found: found is None, timeout=120
         )
         service = await rollouts.get("Service", "chat", "v1")
         assert service is not None
@@ -226,7 +231,7 @@ async def test_a_deleted_canary_gives_everything_back(kube: KubeClient, rollouts
 
 
 async def test_what_flagger_left_is_taken_over_without_a_run(kube: KubeClient, rollouts: Rollouts) -> None:
-    canary = blue_green(rollouts)
+    canary = blue_green(rollouts, analysis={"webhooks": [HOLD]})
     async with canary_agent(kube, rollouts.namespace):
         await rollouts.apply(rollouts.target(rollouts.sleeper("1")), canary)
         await rollouts.phase("Initialized")
@@ -247,7 +252,7 @@ async def test_what_flagger_left_is_taken_over_without_a_run(kube: KubeClient, r
         ]
         assert after[2] == before[2]
         await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
-        await rollouts.until(lambda status: status["phase"] == "Progressing")
+        await rollouts.phase("WaitingPromotion")
 
 
 async def _scaled_down(rollouts: Rollouts) -> bool:

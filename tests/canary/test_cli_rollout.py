@@ -75,7 +75,7 @@ async def test_a_rollout_is_held_aborted_tried_again_and_promoted(
         assert (await jane.rollout("retry", name)).status == 0
         await rollouts.until(lambda status: status.get("canaryWeight", 0) >= 1)
         assert (await jane.rollout("promote", "--full", "-n", rollouts.namespace, NAME)).status == 0
-        watched = await jane.rollout("status", name, "--watch", "--timeout", "60s")
+        watched = await jane.rollout("status", name, "--watch", "--timeout", "120s")
         assert watched.status == 0, watched.out
         assert "Succeeded" in watched.out.splitlines()[-1]
         assert await rollouts.version("chat-primary") == "2"
@@ -105,7 +105,7 @@ async def test_whoever_may_not_change_the_canary_may_not_command_it(
             name,
             "--watch",
             "--timeout",
-            "4s",
+            "8s",
             "--agent",
             f"{rollouts.namespace}/weir:api",
         )

@@ -7,7 +7,7 @@ from canary_agent import canary_agent, eventually
 from canary_cluster import CRDS, Rollouts
 
 from agent.adapters.kube.client import KubeClient
-from agent.adapters.kube.errors import NotFound
+from agent.adapters.kube.errors import ApiError
 from agent.controllers.canary.definition import DefinitionWatch
 from agent.core.rollout.definition import TEXT, lacking
 from testbed.kube import Admin
@@ -34,7 +34,7 @@ async def test_ours_lacks_nothing_and_one_without_the_judge_is_noticed(
 async def _is_published(kube: KubeClient) -> bool:
     try:
         return "lastTrackedRevision" in json.dumps(await document(kube))
-    except NotFound:
+    except ApiError:
         return False
 
 
@@ -54,6 +54,7 @@ async def test_a_definition_without_the_judge_is_told_once_and_refuses_what_it_c
         done = len(agent.passes)
         await eventually(lambda: len(agent.passes) > done + 3)
         assert "lastTrackedRevision" not in status
+        await eventually(lambda: rollouts.told(TEXT))
         assert (await rollouts.events()).count(TEXT) == 1
         made["metadata"]["annotations"] = {"weir.dev/judge": "guarded"}
         await rollouts.apply(made)

@@ -107,26 +107,24 @@ async def test_each_provider_gets_what_its_severity_asks_for(kube: KubeClient, r
         assert {token for where, token, _ in chat.messages if where == "/secret"} == {"Bearer t0ken"}
 
 
-async def test_a_muted_gate_tells_nobody(kube: KubeClient, rollouts: Rollouts) -> None:
-    async with chat_server() as chat:
-        closed = {"type": "confirm-rollout", "url": "http://127.0.0.1:9/", "timeout": "1s"}
-        alerts = [{"name": "all", "severity": "info", "providerRef": {"name": "plain"}}]
-        for mute in (True, False):
-            gate = {**closed, "name": f"gate-{mute}", "muteAlert": mute}
-            async with canary_agent(kube, rollouts.namespace):
-                await rollouts.apply(
-                    provider(rollouts, "plain", address=f"{chat.url}/plain"),
-                    rollouts.target(rollouts.sleeper("1"), replicas=None),
-                    quick(rollouts, alerts=alerts, webhooks=[gate]),
-                )
-                await rollouts.phase("Initialized")
-                await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
-                await rollouts.phase("Waiting")
-                await rollouts.apply(rollouts.target(rollouts.sleeper("1"), replicas=None))
-                await rollouts.phase("Succeeded")
-            told = "Canary is waiting for approval." in chat.texts("/plain")
-            assert told is not mute
-            await rollouts.admin.delete(FLAGGER, "Canary", rollouts.namespace, NAME)
+@pytest.mark.parametrize("mute", [True, False])
+async def test_a_muted_gate_tells_nobody(kube: KubeClient, rollouts: Rollouts, mute: bool) -> None:
+    gate = {"name": "gate", "type": "confirm-rollout", "url": "http://127.0.0.1:9/", "timeout": "1s", "muteAlert": mute}
+    alerts = [{"name": "all", "severity": "info", "providerRef": {"name": "plain"}}]
+    first, waiting = "New Deployment detected, initialization completed.", "Canary is waiting for approval."
+    async with chat_server() as chat, canary_agent(kube, rollouts.namespace):
+        await rollouts.apply(
+            provider(rollouts, "plain", address=f"{chat.url}/plain"),
+            rollouts.target(rollouts.sleeper("1"), replicas=None),
+            quick(rollouts, alerts=alerts, webhooks=[gate]),
+        )
+        await rollouts.phase("Initialized")
+        await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
+        await rollouts.phase("Waiting")
+        # open, the gate lets a run begin, of which everybody is told
+        await rollouts.apply(quick(rollouts, alerts=alerts))
+        await eventually(lambda: DONE in chat.texts("/plain"))
+    assert chat.texts("/plain") == [first, *(() if mute else (waiting,)), NEW, DONE]
 
 
 async def test_without_providers_the_chat_of_the_command_line_is_told(

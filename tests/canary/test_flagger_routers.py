@@ -218,7 +218,7 @@ async def test_a_cookie_keeps_callers_on_the_version_they_got(
         await rollouts.phase("Initialized")
         await eventually(lambda: answers("", "v1", ""))
         await rollouts.apply(rollouts.target(rollouts.server(two), replicas=None))
-        status = await rollouts.until(lambda status: status.get("canaryWeight") == 50)
+        status = await rollouts.phase("WaitingPromotion")
         cookie = status["sessionAffinityCookie"]
         await eventually(both, every=0.01)
         assert handed["v2"] == f"{cookie}; Max-Age=3600"

@@ -52,6 +52,7 @@ async def test_a_service_is_rolled_out_in_steps_and_rolled_back(
             await rollouts.phase("Succeeded")
             assert await selected(rollouts, f"{NAME}-primary") == "chat-v2"
             assert await rollouts.weights() == (100, 0)
+            await eventually(lambda: rollouts.told("Promotion completed!"))
             texts = await rollouts.events()
             for text in (
                 f"New revision detected! Scaling up {NAME}.{rollouts.namespace}",

@@ -56,7 +56,7 @@ async def test_the_copy_answers_beside_the_canary_and_goes_with_the_run(
             assert rate["baselineSamples"] > 0
             assert f"{BASELINE}-" in rate["query"], "and not the primary, which has answered for longer"
             await rollouts.apply(compared(rollouts))
-            status = await rollouts.phase("Succeeded", "Failed", within=90)
+            status = await rollouts.phase("Succeeded", "Failed", within=150)
         assert status["phase"] == "Succeeded"
         assert status["judge"]["fresh"]
         await eventually(lambda: is_gone(rollouts))

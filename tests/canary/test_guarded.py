@@ -12,6 +12,8 @@ from testbed.gateway import ProcessGateway
 from testbed.kube import Object
 from testbed.prometheus import Prometheus
 
+LONG = 150
+"""Seconds in which clients have asked often enough, however slow the machine is."""
 ONE_STEP = {"interval": "1s", "threshold": 1, "stepWeight": 50, "maxWeight": 50}
 
 
@@ -47,23 +49,25 @@ async def blocked(rollouts: Rollouts) -> str:
 async def test_a_bad_canary_is_caught_with_a_handful_of_errors(
     kube: KubeClient, rollouts: Rollouts, edge: ProcessGateway, prometheus: Prometheus
 ) -> None:
-    canary = judged(rollouts, **{"min-requests": "1000"})
+    canary = judged(rollouts, min_requests="1000000")
     async with canary_agent(kube, rollouts.namespace, metrics_server=prometheus.url) as agent:
         await begin(rollouts, canary, rollouts.model("v1"), rollouts.model("v2", error_rate=0.1))
         async with busy(edge, rollouts.host):
-            status = await rollouts.phase("Failed", "Succeeded", within=90)
+            status = await rollouts.phase("Failed", "Succeeded", within=LONG)
         assert status["phase"] == "Failed"
         assert await rollouts.weights() == (100, 0)
         judge = status["judge"]
         rate = judge["findings"][0]
         assert (judge["mode"], judge["pack"], judge["verdict"], judge["step"]) == ("guarded", "http", "fail", 1)
         assert (rate["metric"], rate["conclusion"], rate["bound"]) == ("request-success-rate", "fail", 0.01)
-        assert 50 <= rate["samples"] < 1000, "harm does not wait for the minimum"
+        assert 50 <= rate["samples"] < 1000000, "harm does not wait for the minimum"
         assert 0.05 < rate["estimate"] < 0.2
         assert rate["pValue"] < rate["alpha"] == 0.025
         assert 'status=~"5.*"' in rate["query"]
         assert rate["since"] == judge["since"]
-        assert datetime.fromisoformat(rate["since"]) < datetime.fromisoformat(rate["until"])
+        # both in whole seconds: where clients are quick, a fraction of one is enough
+        assert datetime.fromisoformat(rate["since"]) <= datetime.fromisoformat(rate["until"])
+        await eventually(lambda: agent.rollouts.history(rollouts.namespace, NAME))
         run = agent.rollouts.history(rollouts.namespace, NAME)[0]
         assert (run.judge, run.verdict, run.findings[0].conclusion) == ("guarded", "fail", "fail")
         await eventually(lambda: _told(rollouts, f"Canary failed! Scaling down chat.{rollouts.namespace}"))
@@ -81,15 +85,16 @@ async def test_a_bad_canary_is_caught_with_a_handful_of_errors(
 async def test_one_unlucky_error_rolls_nothing_back(
     kube: KubeClient, rollouts: Rollouts, edge: ProcessGateway, prometheus: Prometheus
 ) -> None:
-    canary = judged(rollouts, max_error_rate="2")
+    # every 56th fails, so that there is one in any hundred
+    canary = judged(rollouts, max_error_rate="4")
     async with canary_agent(kube, rollouts.namespace, metrics_server=prometheus.url):
-        await begin(rollouts, canary, rollouts.model("v1"), rollouts.model("v2", error_rate=0.012))
+        await begin(rollouts, canary, rollouts.model("v1"), rollouts.model("v2", error_rate=0.018))
         async with busy(edge, rollouts.host):
-            status = await rollouts.phase("Failed", "Succeeded", within=90)
+            status = await rollouts.phase("Failed", "Succeeded", within=LONG)
     assert status["phase"] == "Succeeded"
     rate = status["judge"]["findings"][0]
     assert (status["judge"]["verdict"], rate["conclusion"]) == ("pass", "pass")
-    assert 0 < rate["estimate"] <= 0.02, "there was an error"
+    assert 0 < rate["estimate"] <= 0.04, "there was an error"
     assert rate["samples"] >= 100
 
 
@@ -107,7 +112,7 @@ async def test_silence_holds_until_clients_come(
         await eventually(lambda: len(agent.passes) > passes + 2)
         assert await rollouts.weights() == (50, 50)
         async with busy(edge, rollouts.host):
-            status = await rollouts.phase("Failed", "Succeeded", within=90)
+            status = await rollouts.phase("Failed", "Succeeded", within=LONG)
     assert status["phase"] == "Succeeded"
     assert await blocked(rollouts) == ""
     texts = await rollouts.events()
@@ -128,7 +133,7 @@ async def test_two_versions_that_are_equally_bad(
     async with canary_agent(kube, rollouts.namespace, metrics_server=prometheus.url):
         await begin(rollouts, canary, rollouts.model("v1", **bad), rollouts.model("v2", **bad))
         async with busy(edge, rollouts.host):
-            status = await rollouts.phase("Failed", "Succeeded", within=90)
+            status = await rollouts.phase("Failed", "Succeeded", within=LONG)
     assert status["phase"] == "Succeeded"
     rate = status["judge"]["findings"][0]
     assert rate["reason"] == "not worse than the primary"
@@ -145,17 +150,17 @@ async def test_an_agent_that_is_killed_in_a_step_goes_on_with_it(
     async with canary_agent(kube, rollouts.namespace, metrics_server=prometheus.url, drain=False):
         await begin(rollouts, canary, rollouts.model("v1"), rollouts.model("v2"))
         async with busy(edge, rollouts.host):
-            await rollouts.until(lambda status: status.get("judge", {}).get("looks", 0) >= 1)
+            await rollouts.until(lambda status: status.get("judge", {}).get("looks", 0) >= 1, within=LONG)
     before = await rollouts.status()
     assert before["phase"] == "Progressing"
     unchanged = {name: before["judge"][name] for name in ("mode", "pack", "step", "started", "since")}
-    other = judged(rollouts, "compatibility", min_requests="300")
-    await rollouts.apply(other)
+    await rollouts.apply(judged(rollouts, "compatibility", min_requests="1000000"))
     async with canary_agent(kube, rollouts.namespace, metrics_server=prometheus.url), busy(edge, rollouts.host):
-        later = await rollouts.until(lambda status: status["judge"]["samples"] > before["judge"]["samples"])
+        later = await rollouts.until(lambda status: status["judge"]["looks"] > before["judge"]["looks"], within=LONG)
         assert {name: later["judge"][name] for name in unchanged} == unchanged, "the judge of a run does not change"
-        assert later["judge"]["looks"] > before["judge"]["looks"]
-        status = await rollouts.phase("Failed", "Succeeded", within=90)
+        assert later["judge"]["samples"] > before["judge"]["samples"]
+        await rollouts.apply(judged(rollouts, "compatibility"))
+        status = await rollouts.phase("Failed", "Succeeded", within=LONG)
     assert status["phase"] == "Succeeded"
     assert status["judge"]["step"] == 1
 
