@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -243,3 +243,12 @@ async def traffic(gateway: ProcessGateway, host: str, *, every: float = 0.03) ->
         task = group.create_task(ask(http))
         yield seen
         task.cancel()
+
+
+@asynccontextmanager
+async def busy(gateway: ProcessGateway, host: str, *, clients: int = 3) -> AsyncIterator[None]:
+    """Several such clients at once."""
+    async with AsyncExitStack() as stack:
+        for _ in range(clients):
+            await stack.enter_async_context(traffic(gateway, host, every=0.02))
+        yield

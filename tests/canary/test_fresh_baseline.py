@@ -1,7 +1,7 @@
 """A canary that is compared with a fresh copy of the primary: real pods, real requests, a real Prometheus."""
 
 from canary_agent import canary_agent, eventually
-from canary_cluster import GATEWAY_API, NAME, Rollouts, traffic
+from canary_cluster import GATEWAY_API, NAME, Rollouts, busy
 
 from agent.adapters.kube.client import KubeClient
 from testbed.gateway import ProcessGateway
@@ -40,7 +40,8 @@ async def begin(rollouts: Rollouts, canary: Object, first: str, second: str) -> 
 async def test_the_copy_answers_beside_the_canary_and_goes_with_the_run(
     kube: KubeClient, rollouts: Rollouts, edge: ProcessGateway, prometheus: Prometheus
 ) -> None:
-    one, two = rollouts.model("v1"), rollouts.model("v2")
+    # slow enough for both to be in the middle of a bucket, whatever the machine adds to it
+    one, two = rollouts.model("v1", latency_ms=110), rollouts.model("v2", latency_ms=110)
     hold = {**compared(rollouts, **{"min-requests": "100000"})}
     async with canary_agent(kube, rollouts.namespace, metrics_server=prometheus.url):
         await begin(rollouts, hold, one, two)
@@ -50,7 +51,7 @@ async def test_the_copy_answers_beside_the_canary_and_goes_with_the_run(
         assert copy["spec"]["template"]["spec"]["containers"][0]["args"] == ["--model", one]
         assert await shares(rollouts) == {"chat-primary": 20, "chat-canary": 40, BASELINE: 40}
         assert await rollouts.weights() == (20, 40)
-        async with traffic(edge, rollouts.host, every=0.01):
+        async with busy(edge, rollouts.host, clients=12):
             found = await rollouts.until(lambda status: bool(_counted(status)))
             (rate,) = _counted(found)
             assert rate["baselineSamples"] > 0

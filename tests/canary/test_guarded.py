@@ -1,11 +1,9 @@
 """Runs that are judged by counts: real pods, real requests, a real Prometheus."""
 
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
-from typing import Any
 
 from canary_agent import canary_agent, eventually
-from canary_cluster import NAME, Rollouts, traffic
+from canary_cluster import NAME, Rollouts, busy
 
 from agent.adapters.kube.client import KubeClient
 from testbed.gateway import ProcessGateway
@@ -22,14 +20,6 @@ def judged(rollouts: Rollouts, judge: str = "guarded", **settings: str) -> Objec
     chosen = {"judge": judge, "warm-up": "1s", "min-requests": "100", **settings}
     annotations = {f"weir.dev/{name.replace('_', '-')}": value for name, value in chosen.items()}
     return rollouts.canary(annotations=annotations, analysis=ONE_STEP)
-
-
-@asynccontextmanager
-async def busy(edge: ProcessGateway, host: str, clients: int = 3) -> Any:
-    async with AsyncExitStack() as stack:
-        for _ in range(clients):
-            await stack.enter_async_context(traffic(edge, host, every=0.02))
-        yield
 
 
 async def begin(rollouts: Rollouts, canary: Object, first: str, second: str) -> None:
@@ -129,10 +119,11 @@ async def test_two_versions_that_are_equally_bad(
     kube: KubeClient, rollouts: Rollouts, edge: ProcessGateway, prometheus: Prometheus
 ) -> None:
     canary = judged(rollouts, "comparative", error_rate_margin="15")
-    bad = {"error_rate": 0.2}
+    # slow enough for both to be in the middle of a bucket, whatever the machine adds to it
+    bad = {"error_rate": 0.2, "latency_ms": 110}
     async with canary_agent(kube, rollouts.namespace, metrics_server=prometheus.url):
         await begin(rollouts, canary, rollouts.model("v1", **bad), rollouts.model("v2", **bad))
-        async with busy(edge, rollouts.host):
+        async with busy(edge, rollouts.host, clients=12):
             status = await rollouts.phase("Failed", "Succeeded", within=LONG)
     assert status["phase"] == "Succeeded"
     rate = status["judge"]["findings"][0]
