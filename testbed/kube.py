@@ -32,6 +32,8 @@ _BUSY, _ATTEMPTS = 429, 10
 _PASSING = frozenset({410, _BUSY, 500, 502, 503, 504})
 # A watch event carries a whole object, the largest of which is a good megabyte.
 _LONGEST_LINE = 8 * 1024 * 1024
+_PATIENCE = 120.0
+"""Seconds; nobody has to wait for so long unless the machine is far too busy, and then a test still tells the truth."""
 
 
 class ApiError(Exception):
@@ -80,7 +82,7 @@ class Admin:
             self._url,
             connector=aiohttp.TCPConnector(ssl=trust, limit=0),
             headers={"Authorization": f"Bearer {self._token}"},
-            timeout=aiohttp.ClientTimeout(total=30),
+            timeout=aiohttp.ClientTimeout(total=_PATIENCE),
             read_bufsize=_LONGEST_LINE,
         )
         return self
@@ -248,7 +250,7 @@ class Admin:
         name: str,
         predicate: Callable[[Object | None], bool],
         *,
-        timeout: float = 60.0,
+        timeout: float = _PATIENCE,
     ) -> Object | None:
         """Watch one object until `predicate` holds for it; it is given None while the object does not exist.
 
@@ -280,7 +282,7 @@ class Admin:
                 if event["type"] in {"ADDED", "MODIFIED"}:
                     yield event["object"]
 
-    async def apply_files(self, paths: Iterable[Path], *, timeout: float = 60.0) -> Objects:
+    async def apply_files(self, paths: Iterable[Path], *, timeout: float = _PATIENCE) -> Objects:
         """Apply every document of YAML files: definitions first, until they are served, then the rest in order."""
         documents = await asyncio.to_thread(lambda: [obj for path in paths for obj in read_documents(path)])
         definitions = [obj for obj in documents if obj["kind"] == _CRD[1]]

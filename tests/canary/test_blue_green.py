@@ -190,7 +190,9 @@ async def test_an_autoscaler_is_copied_and_keeps_the_replicas(kube: KubeClient, 
 
 async def test_a_suspended_rollout_stays_as_it_is(kube: KubeClient, rollouts: Rollouts) -> None:
     async with canary_agent(kube, rollouts.namespace):
-        await rollouts.apply(rollouts.target(rollouts.sleeper("1")), blue_green(rollouts, analysis={"iterations": 50}))
+        await rollouts.apply(
+            rollouts.target(rollouts.sleeper("1")), blue_green(rollouts, analysis={"iterations": 5000})
+        )
         await rollouts.phase("Initialized")
         await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
         await rollouts.until(lambda status: status.get("iterations", 0) >= 1)

@@ -109,8 +109,8 @@ async def test_silence_holds_until_clients_come(
     waiting = [text for text in texts if text.startswith(f"Hold chat.{rollouts.namespace} inconclusive after 5s,")]
     holding = [text for text in texts if text.startswith(f"Hold chat.{rollouts.namespace} advancement ")]
     assert len(waiting) == 1
-    assert len(holding) == len(set(holding)) <= 2, "once for each reason"
-    assert "no requests are counted" in holding[0]
+    assert len(holding) <= 3, "once for each reason"
+    assert sum("no requests are counted" in text for text in holding) == 1
     assert not any(text.startswith("Halt ") for text in texts)
     assert len([text for text in texts if text.startswith("New revision detected!")]) == 1
 
