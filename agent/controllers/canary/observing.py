@@ -58,6 +58,7 @@ from agent.core.rollout.scalers import minimum_of
 from agent.core.rollout.servicetarget import Copies
 from agent.core.rollout.snapshot import Snapshot, Stage, Workload
 from agent.core.rollout.status import Status
+from agent.core.rollout.surge import FULL_REPLICAS
 from agent.core.rollout.view import NamedChange
 
 _FRESH_INTERVALS = 3
@@ -215,7 +216,7 @@ class Observer:
     async def _with_obstacle(self, world: World, canary: Canary, plan: Plan) -> World:
         if world.stage is not Stage.ROUTED or world.target is None or world.primary is None:
             return world
-        needs = needs_of_pods(plan, canary.status, world.target, int(world.primary["spec"].get("replicas") or 1))
+        needs = needs_of_pods(plan, canary.status, world.target, world.primary)
         return world if needs is None else replace(world, obstacle=await self._obstacles.of(canary.namespace, needs))
 
     async def _configs(self, namespace: str, target: Object) -> tuple[dict[ConfigRef, Object], str]:
@@ -337,6 +338,7 @@ def _workload(found: Mapping[str, Any], plan: Plan, threshold: int, since: datet
     template = found["spec"]["template"]
     containers = (*(template["spec"].get("containers") or ()), *(template["spec"].get("initContainers") or ()))
     wanted = annotations_of(found).get(WANTED_REPLICAS, "")
+    full = annotations_of(found).get(FULL_REPLICAS, "")
     replicas, ready = _size(found, plan, threshold, since, now)
     return Workload(
         hash=template_hash(template),
@@ -347,6 +349,7 @@ def _workload(found: Mapping[str, Any], plan: Plan, threshold: int, since: datet
         fence=fence_of(found),
         server=server_of(template["spec"]),
         wanted_replicas=int(wanted) if wanted.isdigit() else None,
+        full_replicas=int(full) if full.isdigit() else None,
     )
 
 

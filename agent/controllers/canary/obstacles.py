@@ -34,11 +34,10 @@ from agent.core.rollout.kserve.content import asked_of, serving_on
 from agent.core.rollout.kserve.services import first_pods
 from agent.core.rollout.kserve.serving import Services
 from agent.core.rollout.plan import Plan
-from agent.core.rollout.surge import Surge
+from agent.core.rollout.surge import FEWER, INSUFFICIENT, Surge
 
 T = TypeVar("T")
 
-INSUFFICIENT = "InsufficientAccelerators"
 ON_ITS_WAY = "ModelNotOnNodes"
 
 
@@ -63,14 +62,26 @@ def needs_of(canary: Canary, plan: Plan, services: Services) -> Needs | None:
     return Needs(content, pods, prefetch.uris_of(content), claims, checked=plan.surge is not Surge.UNCHECKED)
 
 
-def needs_of_pods(plan: Plan, status: CanaryStatus, target: Object, replicas: int) -> Needs | None:
-    """Of a Deployment's new template, if the Canary has said how it may surge: Flagger never asks for room."""
+def needs_of_pods(plan: Plan, status: CanaryStatus, target: Object, primary: Object) -> Needs | None:
+    """Of a Deployment's new template, if the Canary has said how it may surge: Flagger never asks for room.
+
+    A pod in the place of another one needs none, unless it asks for more than that one has.
+    """
     template = target["spec"]["template"]
     known = not status.last_applied_spec or template_hash(template) == status.last_applied_spec
     if plan.surge in {None, Surge.UNCHECKED} or plan.target_kind != "Deployment" or known:
         return None
-    pods = 1 if plan.surge is Surge.ONE_POD else max(replicas, 1)
-    return Needs(template["spec"], pods, claims=devices.templates_of(template["spec"]))
+    content = template["spec"]
+    if plan.surge is Surge.IN_PLACE and _fits_into(content, primary["spec"]["template"]["spec"]):
+        return None
+    pods = 1 if plan.surge in FEWER else int(primary["spec"].get("replicas") or 1)
+    return Needs(content, pods, claims=devices.templates_of(content))
+
+
+def _fits_into(pod: Mapping[str, Any], place: Mapping[str, Any]) -> bool:
+    """Whether a pod needs no accelerators and no claimed devices that another one does not have."""
+    same = devices.templates_of(pod) == devices.templates_of(place)
+    return same and demand_of(pod) <= demand_of(place)
 
 
 class _Shared(Generic[T]):

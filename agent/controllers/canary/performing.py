@@ -153,6 +153,8 @@ class Performer:
                 await workloads.scale_target(canary, replicas)
             case act.ScalePrimary(replicas=replicas):
                 await workloads.scale_primary(plan, replicas)
+            case act.Exchange():
+                await workloads.exchange(canary, plan, world, action)
             case act.Promote(identity=identity):
                 await workloads.promote(canary, plan, world, identity)
                 await release(self._client, tick)

@@ -22,11 +22,13 @@ from agent.controllers.canary.observing import World
 from agent.controllers.canary.settings import CanarySettings
 from agent.core.objects import Manifest, annotations_of
 from agent.core.rollout import objects, scalers
+from agent.core.rollout.actions import Exchange
 from agent.core.rollout.hashing import STOP
 from agent.core.rollout.objects import Selector
 from agent.core.rollout.ownership import FIELD_MANAGER
 from agent.core.rollout.plan import Plan
 from agent.core.rollout.podspec import CONFIG_MAP, ConfigRef
+from agent.core.rollout.surge import FEWER, FULL_REPLICAS, Surge
 from agent.errors import ConfigurationError
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -86,10 +88,10 @@ class Workloads:
             return
         patch = objects.promotion_patch(
             primary,
-            target,
+            _one_by_one(target) if plan.surge is Surge.IN_PLACE else target,
             _selector(world),
             template,
-            replicas=None if plan.autoscaled else target["spec"].get("replicas") or None,
+            replicas=None if plan.autoscaled or plan.surge in FEWER else target["spec"].get("replicas") or None,
             label_prefixes=self._settings.include_label_prefixes,
         )
         resource = WORKLOADS[plan.target_kind]
@@ -111,9 +113,21 @@ class Workloads:
             patch = {"spec": {"replicas": replicas}}
         await self._merge(WORKLOADS[canary.spec.target_ref.kind], canary.namespace, canary.target_name, patch)
 
-    async def scale_primary(self, plan: Plan, replicas: int) -> None:
-        """Replicas of the primary."""
-        await self._merge(WORKLOADS[plan.target_kind], plan.namespace, plan.primary, {"spec": {"replicas": replicas}})
+    async def scale_primary(self, plan: Plan, replicas: int, *, full: int | None = None) -> None:
+        """Replicas of the primary; `full` is noted where a canary has the place of some."""
+        noted = None if full is None else str(full)
+        patch = {"metadata": {"annotations": {FULL_REPLICAS: noted}}, "spec": {"replicas": replicas}}
+        await self._merge(WORKLOADS[plan.target_kind], plan.namespace, plan.primary, patch)
+
+    async def exchange(self, canary: Canary, plan: Plan, world: World, action: Exchange) -> None:
+        """Replicas of both sides; the one that gets smaller comes first, so that together they never have more."""
+        assert world.primary is not None
+        grows = action.primary > world.primary["spec"].get("replicas", 1)
+        if grows:
+            await self.scale_target(canary, action.target)
+        await self.scale_primary(plan, action.primary, full=action.full)
+        if not grows:
+            await self.scale_target(canary, action.target)
 
     async def ensure_scaler(self, canary: Canary, *, promote: bool) -> None:
         """The primary's autoscaler. What changed in the original gets there only with a promotion."""
@@ -206,6 +220,12 @@ def _applied_selector(live: Object) -> dict[str, str]:
     except (ValueError, KeyError, TypeError):
         return {}
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _one_by_one(target: Object) -> Object:
+    """The target with the only strategy by which its pods are replaced without room for one more."""
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    return {**target, "spec": {**target["spec"], "strategy": strategy}}
 
 
 def _target(world: World) -> Object:

@@ -77,9 +77,18 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 class ScalePrimary(msgspec.Struct, frozen=True):
-    """Replicas of the primary."""
+    """Replicas of the primary, of which nothing is missing any more."""
 
     replicas: int
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """Replicas of both sides, of `full` places in all; who gives up places does so first. `full` is noted on the
+    primary."""
+
+    primary: int
+    target: int
+    full: int
 
 
 class EnsureBaseline(msgspec.Struct, frozen=True):
@@ -225,6 +234,7 @@ Action: TypeAlias = (
     | EnsureRoutes
     | Scale
     | ScalePrimary
+    | Exchange
     | EnsureBaseline
     | DropBaseline
     | SetRoutes

@@ -20,6 +20,7 @@ from agent.core.rollout.actions import (
 from agent.core.rollout.ending import promote
 from agent.core.rollout.judgement import Verdict
 from agent.core.rollout.plan import TOTAL_WEIGHT
+from agent.core.rollout.replacing import missing
 from agent.core.rollout.snapshot import Snapshot
 from agent.core.rollout.starting import first_refusal
 from agent.core.rollout.status import Phase, Status
@@ -28,6 +29,8 @@ _CONFIRM_TRAFFIC = HookType.CONFIRM_TRAFFIC_INCREASE
 _CONFIRM_PROMOTION = HookType.CONFIRM_PROMOTION
 TRAFFIC_APPROVAL = "TrafficApprovalMissing"
 """Reason of the condition Blocked while a gate keeps the canary from getting more traffic."""
+REPLACING = "replacing a pod"
+"""The rule of a step for which the canary still lacks pods."""
 
 
 def checks(snapshot: Snapshot) -> Decision | None:
@@ -104,7 +107,9 @@ def approved_step(snapshot: Snapshot) -> Decision:
     hooks = {**snapshot.answers.hooks, _CONFIRM_TRAFFIC: ()}
     answers = msgspec.structs.replace(snapshot.answers, hooks=hooks, weighed=None)
     decision = step(msgspec.structs.replace(snapshot, answers=answers))
-    return msgspec.structs.replace(decision, rule="step approved") if not decision.again else decision
+    if decision.again or decision.rule == REPLACING:
+        return decision
+    return msgspec.structs.replace(decision, rule="step approved")
 
 
 def _announcement(snapshot: Snapshot) -> Emit:
@@ -137,6 +142,9 @@ def _progressive(snapshot: Snapshot) -> Decision:
         weights = Weights(TOTAL_WEIGHT, 0, mirrored=True)
     else:
         weights = baseline.weights(snapshot, min(routes.canary + size, TOTAL_WEIGHT))
+    more = missing(snapshot, weights.canary)
+    if more:
+        return _finish(snapshot, [*more], snapshot.status, rule=REPLACING)
     actions: list[Action] = [
         SetRoutes(weights),
         Emit(f"Advance {plan.full_name} canary weight {weights.canary}"),

@@ -149,6 +149,9 @@ def step_approved(snapshot: Snapshot) -> Decision | None:
     decision = advancing.approved_step(snapshot)
     if decision.again:  # a gate of the promotion is still to be asked
         return decision
+    if decision.rule == advancing.REPLACING:  # what is approved still waits, for a pod; so the status goes on saying
+        kept = tuple(action for action in decision.actions if not isinstance(action, WriteStatus))
+        return msgspec.structs.replace(decision, actions=kept)
     said = _said(snapshot, command, "approve a step of")
     decision = msgspec.structs.replace(decision, actions=(said, *decision.actions))
     return _acknowledged(decision, command, "approved, one step further")

@@ -24,6 +24,7 @@ from agent.core.rollout.actions import (
 from agent.core.rollout.changes import Change, change, identity_of
 from agent.core.rollout.plan import TOTAL_WEIGHT
 from agent.core.rollout.preparing import blocked
+from agent.core.rollout.replacing import before_promotion, down, given_back
 from agent.core.rollout.snapshot import Snapshot, Workload
 from agent.core.rollout.status import Phase, Status
 
@@ -49,7 +50,7 @@ def reverted(snapshot: Snapshot) -> Decision | None:
     if status.analysing:
         actions.append(SetRoutes(HOME))
     if _target(snapshot).replicas > 0:
-        actions.append(Scale(0))
+        actions += down(snapshot)
     if phase is Phase.SUCCEEDED:
         new = msgspec.structs.replace(new, last_promoted_spec=new.last_applied_spec)
     actions.append(WriteStatus(new))
@@ -168,6 +169,12 @@ def promoting(snapshot: Snapshot) -> Decision | None:
     if not plan.routed:
         actions.append(WriteStatus(_entering(snapshot, Phase.FINALISING)))
         return Decision(actions=tuple(actions), wait=plan.interval, rule="promoted")
+    back = given_back(snapshot)
+    if back is not None:
+        weights, exchanged = back
+        actions += [*exchanged, Emit(f"Advance {plan.full_name} primary weight {weights.primary}")]
+        actions.append(WriteStatus(status.weighing(weights.canary, snapshot.now)))
+        return Decision(actions=tuple(actions), wait=plan.interval, rule="shifting to primary")
     step = plan.step_weight_promotion
     canary = max(snapshot.routes.canary - step, 0) if step > 0 else 0
     if step > 0 and snapshot.routes.canary > 0:
@@ -187,7 +194,7 @@ def finalising(snapshot: Snapshot) -> Decision | None:
     if snapshot.status.phase is not Phase.FINALISING:
         return None
     actions: tuple[Action, ...] = (
-        Scale(0),
+        *down(snapshot),
         WriteStatus(_entering(snapshot, Phase.SUCCEEDED)),
         Count(success=True),
         *_post_rollout(snapshot, Phase.SUCCEEDED),
@@ -223,7 +230,7 @@ def rollback(snapshot: Snapshot, before: tuple[Action, ...], *, rule: str) -> De
     actions += [
         SetRoutes(HOME),
         Emit(f"Canary failed! Scaling down {plan.full_name}", "Warning"),
-        Scale(0),
+        *down(snapshot),
         Quarantine(said[0] if said else ""),
         WriteStatus(failed),
         Count(success=False),
@@ -236,6 +243,7 @@ def promote(snapshot: Snapshot, *before: Action) -> Decision:
     """The verdict is good: the primary gets the revision that was judged."""
     actions: tuple[Action, ...] = (
         *before,
+        *before_promotion(snapshot),
         _copying(snapshot),
         Promote(identity_of(snapshot)),
         WriteStatus(_entering(snapshot, Phase.PROMOTING)),

@@ -27,6 +27,7 @@ from agent.core.rollout.changes import Change, change, identity_of
 from agent.core.rollout.commands import hold_told
 from agent.core.rollout.flagger import FLAGGER_RUNNING
 from agent.core.rollout.hashing import is_stable
+from agent.core.rollout.replacing import down, whole
 from agent.core.rollout.snapshot import Snapshot, Stage, Workload
 from agent.core.rollout.status import BLOCKED, Phase
 
@@ -67,7 +68,7 @@ def _restoring(snapshot: Snapshot, target: Workload) -> Decision:
         return Decision(actions=(Look(),), again=True, rule="look before restoring")
     if plan.in_place:
         return Decision(actions=(RestoreApex(), *_goodbye(snapshot), RemoveFinalizer()), rule="given back")
-    wanted = snapshot.primary.replicas if snapshot.primary is not None else max(target.replicas, 1)
+    wanted = whole(snapshot.primary) if snapshot.primary is not None else max(target.replicas, 1)
     if target.replicas != wanted:
         return Decision(actions=(Scale(wanted),), wait=plan.interval, rule="restore replicas")
     if not target.ready.ready:
@@ -244,10 +245,17 @@ def resting(snapshot: Snapshot) -> Decision:
     fence = snapshot.target.fence if snapshot.target is not None else ""
     if status.condition(BLOCKED) is not None or (fence and fence != status.last_tracked_revision):
         actions.append(WriteStatus(status.unblocked()))
-    wanted = snapshot.target.wanted_replicas if snapshot.target is not None else None
-    if wanted and not plan.autoscaled and _primary(snapshot).replicas != wanted:
-        actions.append(ScalePrimary(wanted))
+    actions += _replicas_at_rest(snapshot)
     return Decision(actions=tuple(actions), wait=plan.interval if snapshot.due else None, rule="unchanged")
+
+
+def _replicas_at_rest(snapshot: Snapshot) -> tuple[Action, ...]:
+    """The primary has what Git asks for, and what a canary had the place of that is gone, or that never began."""
+    target, primary = snapshot.target, _primary(snapshot)
+    if primary.full_replicas is not None:
+        return () if snapshot.status.canary_weight else down(snapshot)  # after a failed promotion the canary serves
+    wanted = target.wanted_replicas if target is not None and not snapshot.plan.autoscaled else None
+    return (ScalePrimary(wanted),) if wanted and wanted != primary.replicas else ()
 
 
 def _primary(snapshot: Snapshot) -> Workload:

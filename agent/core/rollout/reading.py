@@ -23,7 +23,7 @@ from agent.core.rollout.plan import (
     Provider,
 )
 from agent.core.rollout.status import Load
-from agent.core.rollout.surge import Surge, surge_of
+from agent.core.rollout.surge import SURGE, Surge, surge_of
 
 _NO_MATCH = "A/B testing is not supported when using the kubernetes provider"
 _NO_WEIGHTS = (
@@ -73,7 +73,7 @@ def plan_of(canary: Canary, *, default_provider: str, minimum_interval: float) -
     )
     judging, surge, fault = _annotated(canary, plan.interval)
     plan = msgspec.structs.replace(plan, judging=judging, surge=surge, warnings=_warnings(canary, plan))
-    return msgspec.structs.replace(plan, fault=fault or _no_baseline(plan, affinity is not None))
+    return msgspec.structs.replace(plan, fault=fault or _no_baseline(plan, affinity is not None) or _no_places(plan))
 
 
 def _load(canary: Canary) -> Load | None:
@@ -100,6 +100,22 @@ def _no_baseline(plan: Plan, affinity: bool) -> tuple[str, str] | None:
         f"canary {plan.full_name}: annotation {BASELINE} is {Baseline.FRESH.value!r}, which needs provider "
         f"{Provider.GATEWAY_API.value}, a Deployment, and weights alone: without iterations, match, mirror and "
         "sessionAffinity"
+    )
+    return "AnnotationInvalid", text
+
+
+def _no_places(plan: Plan) -> tuple[str, str] | None:
+    """Why a canary cannot take the place of pods of the primary, if it is to."""
+    if plan.surge is not Surge.IN_PLACE:
+        return None
+    fits = plan.target_kind == "Deployment" and plan.routed and not plan.autoscaled
+    alone = plan.judging.baseline is Baseline.PRIMARY
+    if fits and alone and not (plan.iterations or plan.mirror or plan.skip_analysis):
+        return None
+    text = (
+        f"canary {plan.full_name}: annotation {SURGE} is {plan.surge.value!r}, which needs a Deployment without "
+        "autoscalerRef, a provider with weights, and weights alone: without iterations, match, mirror, skipAnalysis "
+        f"and a fresh baseline; use {Surge.ONE_POD.value} otherwise"
     )
     return "AnnotationInvalid", text
 

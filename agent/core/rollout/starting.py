@@ -25,9 +25,10 @@ from agent.core.rollout.hashing import is_stable, revision_checksum
 from agent.core.rollout.judging import chosen
 from agent.core.rollout.loads import begun
 from agent.core.rollout.preparing import blocked, resting
+from agent.core.rollout.replacing import begun_anew, down, impossible, replaces, taking_places
 from agent.core.rollout.snapshot import HookResult, Snapshot
 from agent.core.rollout.status import Phase, Status
-from agent.core.rollout.surge import Surge
+from agent.core.rollout.surge import INSUFFICIENT, Surge
 
 
 def adoption(snapshot: Snapshot) -> Decision | None:
@@ -124,15 +125,17 @@ def quarantined(snapshot: Snapshot) -> Decision | None:
         tracked=snapshot.tracked,
         message=snapshot.quarantined,
     )
-    actions = (Emit(snapshot.quarantined, "Warning"), SetRoutes(HOME), Scale(0), WriteStatus(failed))
+    actions = (Emit(snapshot.quarantined, "Warning"), SetRoutes(HOME), *down(snapshot), WriteStatus(failed))
     return Decision(actions=actions, wait=plan.interval, rule="quarantined")
 
 
 def obstructed(snapshot: Snapshot) -> Decision | None:
     """No run begins that could only wait, for accelerators or for its model."""
-    if snapshot.obstacle is None or not begins(snapshot):
+    if not begins(snapshot):
         return None
-    return blocked(snapshot, *snapshot.obstacle)
+    never = impossible(snapshot)
+    obstacle = (INSUFFICIENT, never) if never else snapshot.obstacle
+    return blocked(snapshot, *obstacle) if obstacle is not None else None
 
 
 def confirmation(snapshot: Snapshot) -> Decision | None:
@@ -179,7 +182,7 @@ def begin(snapshot: Snapshot, *announced: Emit) -> Decision:
         *_naming(snapshot),
         SendAlert("New revision detected, progressing canary analysis.", "info", metadata=True),
         *_cleared(snapshot),
-        Scale(replicas_up(snapshot)),
+        _up(snapshot),
         *_tracked(snapshot),
     )
     return Decision(actions=actions, wait=snapshot.plan.interval, rule="start")
@@ -190,13 +193,17 @@ def restart(snapshot: Snapshot) -> Decision | None:
     if not snapshot.status.analysing or change(snapshot) is not Change.NEW:
         return None
     assert snapshot.primary is not None
-    plan = snapshot.plan
+    assert snapshot.target is not None
+    plan, up = snapshot.plan, snapshot.target.replicas > 0
+    home: tuple[Action, ...] = (SetRoutes(HOME),) if snapshot.primary.ready.ready else ()
+    if home and up and replaces(snapshot):
+        home = (*home, begun_anew(snapshot))
     actions: tuple[Action, ...] = (
         Emit(f"New revision detected! Restarting analysis for {plan.full_target}"),
         *_naming(snapshot),
         *_cleared(snapshot),
-        *((SetRoutes(HOME),) if snapshot.primary.ready.ready else ()),
-        *((Scale(replicas_up(snapshot)),) if snapshot.target is not None and snapshot.target.replicas == 0 else ()),
+        *home,
+        *(() if up else (_up(snapshot),)),
         *_tracked(snapshot),
     )
     return Decision(actions=actions, wait=plan.interval, rule="restart")
@@ -213,8 +220,12 @@ def scaled_away(snapshot: Snapshot) -> Decision | None:
     phase = snapshot.status.phase
     if snapshot.target.replicas > 0 or phase is Phase.FINALISING or (snapshot.plan.in_place and phase.promoting):
         return None
-    actions = (Scale(replicas_up(snapshot)),)
-    return Decision(actions=actions, wait=snapshot.plan.interval, rule="scaled away")
+    return Decision(actions=(_up(snapshot),), wait=snapshot.plan.interval, rule="scaled away")
+
+
+def _up(snapshot: Snapshot) -> Action:
+    """The canary gets its pods."""
+    return taking_places(snapshot) if replaces(snapshot) else Scale(replicas_up(snapshot))
 
 
 def replicas_up(snapshot: Snapshot) -> int:

@@ -10,11 +10,11 @@ import pytest
 from agent.adapters.kube.resource import NODES, PODS, RESOURCE_QUOTAS
 from agent.api.canary import Canary
 from agent.controllers.canary.observing import Observer
-from agent.controllers.canary.obstacles import INSUFFICIENT, Needs, Obstacles
+from agent.controllers.canary.obstacles import Needs, Obstacles
 from agent.controllers.canary.settings import CanarySettings
 from agent.core.rollout.plan import Plan
 from agent.core.rollout.snapshot import Stage
-from agent.core.rollout.surge import Surge
+from agent.core.rollout.surge import INSUFFICIENT, Surge
 
 GPU = "nvidia.com/gpu"
 CONTAINERS = {"containers": [{"name": "server", "resources": {"limits": {GPU: "2"}}}]}

@@ -64,6 +64,7 @@ class World:
     primary: str | None = None
     primary_identity: str = ""
     primary_replicas: int = 0
+    full_replicas: int | None = None
     primary_configs: dict[str, str] = field(default_factory=dict)
     baseline: tuple[str, int] | None = None
     baseline_unready: bool = False
@@ -109,6 +110,7 @@ class World:
                 ready=self.readiness(f"{self.primary}-primary", self.primary_replicas),
                 images=(self.primary,),
                 identity=self.primary_identity,
+                full_replicas=self.full_replicas,
             )
         baseline = None
         if stage >= Stage.PREPARED and self.baseline is not None:
@@ -183,7 +185,9 @@ class World:
             case act.Scale(replicas=count):
                 self.target_replicas = count
             case act.ScalePrimary(replicas=count):
-                self.primary_replicas = count
+                self.primary_replicas, self.full_replicas = count, None
+            case act.Exchange(primary=primary, target=target, full=full):
+                self.primary_replicas, self.target_replicas, self.full_replicas = primary, target, full
             case act.EnsureBaseline(revision=revision, replicas=count):
                 self.baseline = (revision, count)
             case act.DropBaseline():

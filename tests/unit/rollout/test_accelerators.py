@@ -185,7 +185,11 @@ def test_all_models_of_a_revision_count():
 
 @pytest.mark.parametrize(
     ("text", "surge", "fault"),
-    [(None, None, ""), ("one-pod", Surge.ONE_POD, ""), ("more", None, "is 'more': use surge, one-pod, unchecked")],
+    [
+        (None, None, ""),
+        ("one-pod", Surge.ONE_POD, ""),
+        ("more", None, "is 'more': use surge, in-place, one-pod, unchecked"),
+    ],
 )
 def test_how_a_canary_may_surge(text, surge, fault):
     raw = {
