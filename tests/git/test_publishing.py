@@ -16,6 +16,7 @@ from agent.adapters.git import (
     GitRemote,
     Person,
     Publication,
+    PushDeclinedError,
     auth_from_secret,
 )
 from agent.adapters.signatures import verify_ssh
@@ -117,9 +118,30 @@ async def test_a_server_that_refuses_is_quoted_and_no_secret_is(tmp_path: Path, 
         hook.chmod(0o755)
         with pytest.raises(GitOperationError, match=r"failed to push to .*main is protected") as caught:
             await mirrors.publish(remote, publication(parent, {"a": b"2"}), TIMEOUT)
-        assert not isinstance(caught.value, BranchMovedError)
+        assert isinstance(caught.value, PushDeclinedError)
         assert "hush" not in caught.value.message
         assert git.head() == parent
+
+
+@pytest.mark.parametrize(
+    ("hook", "declined"), [("update", True), ("pre-receive", True), ("reference-transaction", False)]
+)
+async def test_only_a_hook_that_declines_is_final(
+    server: GitHTTPServer, mirrors: GitMirrors, hook: str, declined: bool
+) -> None:
+    """Whatever a server says: its words have no say in it."""
+    git, remote = server.repository("apps"), GitRemote(server.url("apps"))
+    parent = git.commit({"a": "1"})
+    await mirrors.checkout(remote, MAIN, TIMEOUT)
+    path = git.path / "hooks" / hook
+    path.parent.mkdir(exist_ok=True)
+    said = "" if declined else " ! [remote rejected] main -> main (pre-receive hook declined)"
+    path.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    path.chmod(0o755)
+    with pytest.raises(GitOperationError) as caught:
+        await mirrors.publish(remote, publication(parent, {"a": b"2"}), TIMEOUT)
+    assert isinstance(caught.value, PushDeclinedError) is declined
+    assert git.head() == parent
 
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="the ssh program is not installed")

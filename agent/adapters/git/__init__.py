@@ -18,6 +18,7 @@ from agent.adapters.git.errors import (
     GitOperationError,
     GitTimeoutError,
     MissingObjectError,
+    PushDeclinedError,
 )
 from agent.adapters.git.mirrors import GitCommitTree, GitMirrors
 from agent.adapters.git.objects import GitTree, Person, TreeChange
@@ -40,6 +41,7 @@ __all__ = [
     "MissingObjectError",
     "Person",
     "Publication",
+    "PushDeclinedError",
     "SSHAlgorithms",
     "SSHAuth",
     "TreeChange",

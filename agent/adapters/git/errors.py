@@ -40,6 +40,10 @@ class BranchMovedError(GitOperationError):
     """A push was refused because the branch is no longer where the commit was made on."""
 
 
+class PushDeclinedError(GitOperationError):
+    """A hook of the server has declined a push: the same push would be declined again."""
+
+
 class MissingObjectError(GitOperationError):
     """The local mirror lacks an object or cannot be read; the next checkout builds the mirror anew."""
 

@@ -131,7 +131,8 @@ class Mirror:
     async def publish(self, publication: Publication, timeout: float) -> str:
         """Make a commit and push it, in one turn, so that nothing of it is tidied away between the two.
 
-        Raises BranchMovedError if the branch is not where `publication` says; GitOperationError if the push fails.
+        Raises BranchMovedError if the branch is not where `publication` says; PushDeclinedError if a hook of the
+        server declines; GitOperationError if the push fails otherwise.
         """
         self.last_used = time.monotonic()
         branch = f"refs/heads/{publication.branch}"

@@ -117,7 +117,8 @@ class GitMirrors:
         """Commit on top of a commit that was checked out from the same remote, and push; the new commit's id.
 
         The push happens only if the branch is still at that commit (or, for a new branch, does not exist yet): what
-        others have pushed is never overwritten. Raises BranchMovedError then, GitOperationError for other failures.
+        others have pushed is never overwritten. Raises BranchMovedError then, PushDeclinedError where a hook of the
+        server declines, GitOperationError for other failures.
         """
         try:
             return await self._mirror(remote).publish(publication, timeout)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -21,7 +22,7 @@ from typing import IO
 
 from agent.adapters.git.auth import GitRemote, HTTPAuth, SSHAuth
 from agent.adapters.git.environment import SSHAlgorithms, environment_for
-from agent.adapters.git.errors import GitOperationError, GitTimeoutError, redact
+from agent.adapters.git.errors import GitOperationError, GitTimeoutError, PushDeclinedError, redact
 
 # A listing of a million references is about 70 MB; beyond that a server is not worth believing.
 _MAX_OUTPUT_BYTES = 128 * 1024 * 1024
@@ -50,13 +51,15 @@ class GitTransport:
         """Run `git <arguments>` with the remote's credentials and return what it prints.
 
         The deadline of `timeout` seconds starts when a slot is free. Raises GitTimeoutError when it passes and
-        GitOperationError with git's own last words, redacted, when git fails.
+        GitOperationError with git's own last words, redacted, when git fails; PushDeclinedError if a hook was why.
         """
         async with self._slots:
             with self._credentials(remote) as credentials:
                 status, output, errors = await self._execute(remote, credentials, arguments, timeout, folder)
         if status != 0:
-            raise GitOperationError(describe_failure(redact(errors.decode(errors="replace"), remote.secrets)))
+            said = redact(errors.decode(errors="replace"), remote.secrets)
+            failure = PushDeclinedError if _DECLINED.search(said) else GitOperationError
+            raise failure(describe_failure(said))
         return output
 
     async def _execute(
@@ -118,6 +121,8 @@ def describe_failure(errors: str) -> str:
 
 
 BRANCH_MOVED = "the branch has moved"
+_DECLINED = re.compile(r"^ ! \[remote rejected\] .{1,500} hook declined\)$", re.MULTILINE)
+"""Git's own words: what the server says stands behind `remote:`."""
 
 _KNOWN_FAILURES = (
     ("! [rejected]", BRANCH_MOVED),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from agent.adapters.git import GitProxy, proxy_from_secret
+from agent.adapters.git import GitProxy, PushDeclinedError, proxy_from_secret
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.errors import NotFound
 from agent.adapters.kube.resource import SECRETS
@@ -29,8 +29,9 @@ from agent.core.objects import ObjectKey, labels_of
 from agent.core.rollout.kserve.content import KINDS
 from agent.core.rollout.ownership import FIELD_MANAGER
 from agent.core.rollout.quarantine import QUARANTINE, Rejected, decode_quarantine
+from agent.core.writeback.message import branch_for
 from agent.core.writeback.policy import MODE, Policy, PolicyError, policy_of
-from agent.core.writeback.result import STATUS, Written, decode_written
+from agent.core.writeback.result import STATUS, Written, declined, decode_written
 from agent.errors import AuthenticationError, OperationError, WeirError
 from agent.runtime.controller import Done, RequeueAfter, Result
 from agent.runtime.queue import Priority, WorkQueue
@@ -41,6 +42,8 @@ from agent.telemetry.logging import named
 Key = tuple[str, str]
 COMPONENT = "weir"
 REASON = "WriteBack"
+_AWAITING = frozenset({"refused", "declined"})
+"""A person has to do something."""
 _AGAIN = 300.0
 """Seconds until what depends on other objects' annotations is looked at again."""
 _FIRST, _LONGEST = 2.0, 300.0
@@ -78,10 +81,11 @@ class WriteBackReconciler:
             self._failures.pop(key, None)
             return Done()
         revision = entries[0].revision
-        if known is not None and known.final and known.revision == revision and known.state != "refused":
+        known = known if known is not None and known.revision == revision else None
+        if known is not None and known.final and known.state not in _AWAITING:
             return Done()
         try:
-            written = await self._written(canary, entries)
+            written = await self._written(canary, entries, known)
         except (Unlocatable, PolicyError) as error:
             written = Written(revision=revision, state="refused", text=str(error))
         except Moved as error:
@@ -92,17 +96,20 @@ class WriteBackReconciler:
         if written is None:
             return RequeueAfter(_AGAIN)
         await self._record(canary, written)
-        return RequeueAfter(_AGAIN) if written.state == "refused" else Done()
+        return RequeueAfter(_AGAIN) if written.state in _AWAITING else Done()
 
-    async def _written(self, canary: Canary, entries: Sequence[Rejected]) -> Written | None:
-        """None where nobody asks for anything to be written."""
-        found = await self._found(canary)
+    async def _written(self, canary: Canary, entries: Sequence[Rejected], known: Written | None) -> Written | None:
+        """None where nobody asks for anything to be written. A push that was declined is not tried again."""
+        found, revision = await self._found(canary), entries[0].revision
         if found is None:
             return None
         kustomization, repository, target = found
         policy = _policy(canary, repository)
         if policy.mode == "off":
             return None
+        branch = policy.branch if policy.mode == "commit" else branch_for(canary.namespace, canary.name, revision)
+        if known is not None and known.state == "declined" and known.branch == branch:
+            return known
         source = self._parts.registry.get(SourceKey(GitRepository.KIND, repository.namespace, repository.name))
         if source is None:
             raise OperationError(f"GitRepository {repository.namespace}/{repository.name} has not been read yet")
@@ -121,7 +128,10 @@ class WriteBackReconciler:
             verified=spec.verify is not None,
             login=await login_of(spec.provider or "", spec.url, secret, "/".join(policy.secret), proxy),
         )
-        written = await self._parts.writer.write(task)
+        try:
+            written = await self._parts.writer.write(task)
+        except PushDeclinedError as error:
+            return declined(revision, branch, policy.mode, error.message)
         if written.state == "committed":
             self._parts.wake((repository.namespace, repository.name))
         return written

@@ -11,15 +11,18 @@ import msgspec
 STATUS = "weir.dev/write-back-status"
 """Annotation on a Canary: a `Written` as JSON. Whoever removes it has the write-back tried again."""
 
-State = Literal["committed", "proposed", "dropped", "refused", "failed"]
-_FINAL = frozenset({"committed", "proposed", "dropped", "refused"})
+State = Literal["committed", "proposed", "dropped", "refused", "declined", "failed"]
+_LONGEST = 600
+"""Characters of what a server says, in a text that has to fit into an event."""
+_FINAL = frozenset({"committed", "proposed", "dropped", "refused", "declined"})
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`revision` is the rejected template. `text` is for people; `commit`, `branch` and `url` say what was written.
 
     committed: pushed. proposed: a pull request is there. dropped: Git no longer asks for the reference. refused: a
-    person has to do something. failed: it will be tried again.
+    person has to do something. declined: so said a hook of the server, about a push to `branch`. failed: it will be
+    tried again.
     """
 
     revision: str
@@ -46,3 +49,14 @@ def decode_written(annotations: Mapping[str, str]) -> Written | None:
         return msgspec.json.decode(annotations.get(STATUS, ""), type=Written)
     except msgspec.DecodeError:
         return None
+
+
+def declined(revision: str, branch: str, mode: str, said: str) -> Written:
+    """A hook of the server has declined a push to `branch`; `said` is all that it told."""
+    instead = "use pull-request, or have" if mode == "commit" else "have"
+    told = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+    text = (
+        f"the server's rules decline a push to {branch}: {told}; {instead} them let this account push there, and "
+        f"remove the annotation {STATUS} to try again"
+    )
+    return Written(revision=revision, state="declined", text=text, branch=branch)
