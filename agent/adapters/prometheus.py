@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from agent.adapters.authorization import authorization
 from agent.adapters.bodies import whole
 from agent.adapters.failures import reason
 from agent.adapters.session import SessionOwner
@@ -74,7 +75,7 @@ class Prometheus(SessionOwner):
         if fault:
             return Sample(error=fault)
         url = URL(source.address) / "api/v1" / verb
-        headers = [*source.headers, *_authorization(credentials)]
+        headers = [*source.headers, *authorization(credentials)]
         try:
             async with self._session.get(
                 url,
@@ -110,14 +111,6 @@ def _unusable(source: Source, credentials: Mapping[str, str] | None) -> str:
             if field not in (credentials or {}):
                 return f"{source.kind} credentials does not contain a {field}"
     return ""
-
-
-def _authorization(credentials: Mapping[str, str] | None) -> list[tuple[str, str]]:
-    if not credentials:
-        return []
-    if "token" in credentials:
-        return [("Authorization", f"Bearer {credentials['token']}")]
-    return [("Authorization", aiohttp.encode_basic_auth(credentials["username"], credentials["password"]))]
 
 
 def _data(status: int, reason: str, body: bytes) -> _Data | Sample:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from agent.adapters.authorization import authorization
 from agent.adapters.failures import reason
 from agent.adapters.session import SessionOwner
 from agent.core.rollout.plan import Hook
@@ -29,6 +30,7 @@ _DRAIN = 2.0
 _PAUSES = (1.0, 30.0)
 """The first pause and the longest one, in seconds; each is twice the one before."""
 _YES = 202
+_SHORTEST = 6
 
 
 class Webhooks(SessionOwner):
@@ -94,12 +96,48 @@ class Webhooks(SessionOwner):
             return f"giving up after {hook.retries + 1} attempt(s): {text}"
         return text
 
-    async def evaluate(self, url: str, payload: dict[str, Any], *, timeout: float, verify_tls: bool) -> tuple[int, str]:
-        """The status and the body of the answer, asked for once; 0 and why, if there is none."""
+    async def evaluate(
+        self,
+        url: str,
+        payload: dict[str, Any],
+        *,
+        timeout: float,
+        verify_tls: bool,
+        credentials: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """The status and the body of the answer, asked for once; 0 and why, if there is none.
+
+        `credentials`: a Secret with `token`, or `username` and `password`. They go to `url` only, wherever it redirects
+        to, and are masked in an answer that repeats them.
+        """
         assert self._session is not None
-        limit = aiohttp.ClientTimeout(total=timeout)
         try:
-            async with self._session.post(url, json=payload, timeout=limit, ssl=verify_tls) as response:
+            headers = authorization(credentials)
+        except KeyError as missing:
+            return 0, f"the credentials have neither a token nor a {missing.args[0]}"
+        if not all(value.isprintable() for _, value in headers):
+            return 0, "the credentials have characters that no header may have"
+        status, text = await self._answer(url, payload, headers, timeout=timeout, verify_tls=verify_tls)
+        return status, _masked(text, [*(credentials or {}).values(), *(value.split()[-1] for _, value in headers)])
+
+    async def _answer(
+        self,
+        url: str,
+        payload: dict[str, Any],
+        headers: Sequence[tuple[str, str]],
+        *,
+        timeout: float,
+        verify_tls: bool,
+    ) -> tuple[int, str]:
+        try:
+            async with self._session.post(
+                url,
+                json=payload,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=timeout),
+                ssl=verify_tls,
+                allow_redirects=not headers,
+            ) as response:
                 body = bytearray()
                 async for chunk in response.content.iter_any():
                     body += chunk
@@ -134,6 +172,14 @@ class Webhooks(SessionOwner):
             return f'Post "{_shown(hook.url)}": no answer within {hook.timeout:g} seconds', False
         except (aiohttp.ClientError, OSError) as error:
             return f'Post "{_shown(hook.url)}": {reason(error)}', False
+
+
+def _masked(text: str, secrets: Iterable[str]) -> str:
+    """Without the secrets; what is as short as a word of a report is none."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST:
+            text = text.replace(secret, "*****")
+    return text
 
 
 def _shown(url: str) -> str:

@@ -53,6 +53,55 @@ async def test_answers_of_a_metrics_server(answer: dict[str, Any], sample: Sampl
         assert await prometheus.query(Source(address=url), "up") == sample
 
 
+@pytest.mark.parametrize(
+    ("credentials", "header"),
+    [
+        (None, ""),
+        ({"token": "hush-hush"}, "Bearer hush-hush"),
+        ({"username": "weir", "password": "hush-hush"}, "Basic d2VpcjpodXNoLWh1c2g="),
+    ],
+)
+async def test_a_gate_shows_who_it_is_and_what_repeats_that_does_not(
+    credentials: dict[str, str] | None, header: str
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        sent = request.headers.get("Authorization", "")
+        assert sent == header
+        return web.Response(status=403, text=f"nobody knows {sent}: hush-hush?" if sent else "nobody")
+
+    async with listening(handler) as url, Webhooks() as webhooks:
+        status, text = await webhooks.evaluate(url, {}, timeout=60, verify_tls=True, credentials=credentials)
+    kind = header.partition(" ")[0]
+    assert (status, text) == (403, f"nobody knows {kind} *****: *****?" if header else "nobody")
+
+
+async def test_credentials_of_a_gate_follow_no_redirect() -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    async with listening(handler) as url, Webhooks() as webhooks:
+        secret = {"token": "hush-hush"}
+        status, _ = await webhooks.evaluate(f"{url}/a", {}, timeout=60, verify_tls=True, credentials=secret)
+    assert (status, asked) == (307, ["/a"])
+
+
+@pytest.mark.parametrize(
+    ("credentials", "text"),
+    [
+        ({"username": "weir"}, "the credentials have neither a token nor a password"),
+        ({"other": "hush-hush"}, "the credentials have neither a token nor a username"),
+        ({"token": "hush\r\nhush"}, "the credentials have characters that no header may have"),
+    ],
+)
+async def test_credentials_of_a_gate_that_cannot_be_sent(credentials: dict[str, str], text: str) -> None:
+    async with Webhooks() as webhooks:
+        url = "http://127.0.0.1:9/"
+        assert await webhooks.evaluate(url, {}, timeout=60, verify_tls=True, credentials=credentials) == (0, text)
+
+
 async def test_the_query_is_one_line_and_carries_its_credentials() -> None:
     seen: list[web.Request] = []
 

@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import web
 from canary_agent import canary_agent, eventually
 from canary_cluster import CRDS, FLAGGER, NAME, Rollouts
+from loopback import listening
 
 from agent.adapters.kube.client import KubeClient
 from testbed.kube import Object
@@ -195,6 +196,37 @@ async def test_a_server_is_asked_until_it_has_its_report(kube: KubeClient, rollo
     assert f"gate quality: http://127.0.0.1:{port}/score is still evaluating" in texts
     assert f"gate quality: http://127.0.0.1:{port}/score answered 500: out of memory" in texts
     assert f"Gate quality of chat.{rollouts.namespace} passed: accuracy 0.95" in texts
+
+
+async def test_a_server_that_asks_who_it_is_gets_the_credentials_of_a_secret(
+    kube: KubeClient, rollouts: Rollouts
+) -> None:
+    async def score(request: web.Request) -> web.Response:
+        sent = request.headers.get("Authorization", "")
+        if sent != "Bearer hush-hush":
+            return web.Response(status=401, text=f"{sent} is nobody")
+        return web.json_response({"metrics": {"accuracy": 0.95}, "reason": f"asked by {sent}"})
+
+    def secret(token: str) -> Object:
+        metadata = {"name": "judge", "namespace": rollouts.namespace}
+        return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": token}}
+
+    async with listening(score) as url, canary_agent(kube, rollouts.namespace):
+        canary = gated(rollouts)
+        webhook = canary["spec"]["analysis"]["webhooks"][0]
+        webhook["url"], webhook["metadata"] = f"gate+{url}/score", {"secretRef": "judge"}
+        await rollouts.apply(rollouts.target(rollouts.sleeper("1")), canary)
+        await rollouts.phase("Initialized")
+        await push(rollouts, "2")
+        await eventually(lambda: _is_blocked(rollouts, "gate quality: secret judge error:"))
+        await rollouts.apply(secret("old-hush"))
+        await eventually(lambda: _is_blocked(rollouts, f"{url}/score answered 401: Bearer ***** is nobody"))
+        await rollouts.apply(secret("hush-hush"))
+        await rollouts.phase("Succeeded")
+        passed = f"Gate quality of chat.{rollouts.namespace} passed: asked by Bearer *****"
+        await eventually(lambda: rollouts.told(passed))
+    everything = json.dumps([await rollouts.get("Canary", NAME, FLAGGER), await rollouts.events()])
+    assert "hush" not in everything
 
 
 async def test_a_revision_waits_for_the_run_of_the_data_that_it_names(kube: KubeClient, rollouts: Rollouts) -> None:

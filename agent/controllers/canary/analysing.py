@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -12,10 +10,10 @@ import msgspec
 
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.errors import ApiError
-from agent.adapters.kube.resource import SECRETS
 from agent.adapters.metricservers import MetricServers
 from agent.adapters.prometheus import Prometheus
 from agent.api.metrictemplate import MetricTemplate
+from agent.controllers.canary.credentials import MissingCredentialsError, credentials_of
 from agent.controllers.canary.kinds import METRIC_TEMPLATES
 from agent.controllers.canary.settings import CanarySettings
 from agent.core.judge.packs import HTTP, PACKS
@@ -37,10 +35,6 @@ from agent.core.rollout.metrics import Found, checks_of, wanted_templates
 from agent.core.rollout.plan import Plan
 from agent.core.rollout.settling import cold_seconds, is_settled
 from agent.core.rollout.weighing import Weighed, weigh
-
-
-class MissingCredentialsError(Exception):
-    """The Secret of a metrics server cannot be used; the text says why and holds nothing of it."""
 
 
 class Analyst:
@@ -142,16 +136,7 @@ class Analyst:
     async def _credentials(self, source: Source) -> dict[str, str] | None:
         if source.secret is None:
             return None
-        namespace, name = source.secret
-        try:
-            secret = await self._client.get(SECRETS, namespace, name)
-        except ApiError as error:
-            raise MissingCredentialsError(f"secret {name} error: {error.message}") from error
-        try:
-            data = secret.get("data") or {}
-            return {key: base64.b64decode(value).decode().strip() for key, value in data.items()}
-        except (binascii.Error, UnicodeDecodeError):
-            raise MissingCredentialsError(f"secret {name} error: a value is not text") from None
+        return await credentials_of(self._client, *source.secret)
 
 
 def _lower(text: str) -> str:

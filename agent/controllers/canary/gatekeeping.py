@@ -11,6 +11,7 @@ from agent.adapters.kube.errors import AlreadyExists, Conflict, Forbidden, Inval
 from agent.adapters.kube.resource import CONFIG_MAPS, CRON_JOBS, JOBS, PODS, Object
 from agent.adapters.webhooks import Webhooks
 from agent.api.datatrigger import DataTrigger
+from agent.controllers.canary.credentials import MissingCredentialsError, credentials_of
 from agent.controllers.canary.kinds import CANARIES
 from agent.controllers.canary.quarantining import asked_for
 from agent.controllers.canary.tick import Tick
@@ -114,7 +115,15 @@ class Gatekeeper:
         subjects = _subjects(tick)
         body = evaluation_payload(tick.plan, gate.name, revision, subjects, _port(tick))
         timeout = _PATIENCE if gate.timeout is None else gate.timeout
-        status, text = await self._webhooks.evaluate(gate.source, body, timeout=timeout, verify_tls=gate.verify_tls)
+        credentials = None
+        if gate.secret:
+            try:
+                credentials = await credentials_of(self._client, tick.plan.namespace, gate.secret)
+            except MissingCredentialsError as error:
+                return Observed(gate=gate.name, note=str(error))
+        status, text = await self._webhooks.evaluate(
+            gate.source, body, timeout=timeout, verify_tls=gate.verify_tls, credentials=credentials
+        )
         return answered(gate, status, text, subjects)
 
     async def _start(self, tick: Tick, gate: Gate, revision: str) -> Observed:

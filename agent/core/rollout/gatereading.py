@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -15,6 +16,7 @@ from agent.api.duration import parse_duration
 from agent.core.rollout.gates import HTTP, HTTPS, JOB, REPORT, TRIGGER, Gate, Limits, OnUnknown, without_secrets
 
 _KINDS: Final = frozenset({JOB, REPORT, TRIGGER, HTTP, HTTPS})
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _UNREADABLE: Final = 60.0
 """Seconds that stand for a text which is no duration, as everywhere in a Canary."""
 _FORMS: Final = (
@@ -67,6 +69,10 @@ def gate_of(
     given, error = _given(metadata)
     if not parts.netloc or (bool(entry) is not (parts.scheme == REPORT)) or "/" in entry or (parts.query and not asked):
         return Gate(name=name, source="", error=f"{without_secrets(url)} is not of the form {_FORMS}")
+    if given.get("secret") and not asked:
+        error = error or f"metadata 'secretRef' is for {HTTPS}: no other gate sends credentials"
+    elif given.get("secret") and "@" in parts.netloc:
+        error = error or "there are credentials in the address and in metadata 'secretRef': leave out the former"
     return Gate(
         name=name,
         kind=parts.scheme,
@@ -114,6 +120,12 @@ def _required(text: str) -> bool:
     return True
 
 
+def _secret(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
@@ -126,6 +138,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], str]] = {
     "onUnknown": ("on_unknown", OnUnknown, "hold, pass or fail"),
     "licence": ("licences", _licences, "licences that are allowed, separated by commas"),
     "signature": ("signed", _required, "required"),
+    "secretRef": ("secret", _secret, "the name of a Secret"),
     "report": ("in_config_map", lambda text: _REPORTS[text], "message or configmap"),
 }
 _FIELDS: Mapping[str, str] = {"min": "minimum", "max": "maximum", "maxDrop": "drop", "maxRise": "rise"}

@@ -54,10 +54,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """One gate. `source` is the name of the CronJob, or of the ConfigMap whose `key` has the report, or the address of
-    the server; `timeout` in seconds. `licences` are those that are allowed, in lower case, empty where none is asked
-    for; `signed`: a signature is. `in_config_map`: the Job leaves its report in a ConfigMap of its own name, not in its
-    termination message. `error` says why it cannot be used as it is written; it is then unknown, and holds
-    whatever `on_unknown` says."""
+    the server; `timeout` in seconds; `secret` is the name of the Secret with the server's credentials. `licences` are
+    those that are allowed, in lower case, empty where none is asked for; `signed`: a signature is. `in_config_map`: the
+    Job leaves its report in a ConfigMap of its own name, not in its termination message. `error` says why it cannot be
+    used as it is written; it is then unknown, and holds whatever `on_unknown` says."""
 
     name: str
     kind: str = JOB
@@ -69,6 +69,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     in_config_map: bool = False
     timeout: float | None = None
     verify_tls: bool = True
+    secret: str = ""
     on_unknown: OnUnknown = OnUnknown.HOLD
     error: str = ""
 

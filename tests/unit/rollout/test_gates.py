@@ -29,7 +29,7 @@ from agent.core.rollout.status import Phase
 from agent.core.rollout.subjects import subjects_of
 
 AT = datetime(2026, 11, 29, 10, tzinfo=UTC)
-FIELDS = "licence, signature, report, min.METRIC, max.METRIC, maxDrop.METRIC, maxRise.METRIC"
+FIELDS = "licence, signature, secretRef, report, min.METRIC, max.METRIC, maxDrop.METRIC, maxRise.METRIC"
 FORM = "job://NAME-OF-A-CRONJOB, report://NAME-OF-A-CONFIGMAP/KEY, trigger://NAME-OF-A-DATATRIGGER or gate+https://HOST/PATH"
 ACCURATE = {"accuracy": Limits(minimum=0.9, drop=0.02), "toxicity": Limits(maximum=0.01, rise=0.005)}
 
@@ -113,6 +113,10 @@ def test_what_is_unknown_is_held_let_pass_or_failed(on_unknown, effect):
         ("job://e", {"licence": " , "}, "'licence' is ' , ': it has to be licences that are allowed"),
         ("job://e", {"signature": "yes"}, "metadata 'signature' is 'yes': it has to be required"),
         ("job://e", {"report": "log"}, "metadata 'report' is 'log': it has to be message or configmap"),
+        ("gate+https://judge.example.org", {"secretRef": "judge"}, ""),
+        ("job://e", {"secretRef": "judge"}, "metadata 'secretRef' is for gate+https: no other gate sends credentials"),
+        ("gate+https://e", {"secretRef": "a/b"}, "metadata 'secretRef' is 'a/b': it has to be the name of a Secret"),
+        ("gate+https://me:word@e", {"secretRef": "judge"}, "in the address and in metadata 'secretRef': leave out"),
         ("job://e", {"min.accuracy": "high"}, "metadata 'min.accuracy' is 'high': it has to be a number"),
         ("job://e", {"min.accuracy": "nan"}, "metadata 'min.accuracy' is 'nan': it has to be a number"),
         ("job://e", {"onUnknown": "maybe"}, "metadata 'onUnknown' is 'maybe': it has to be hold, pass or fail"),
