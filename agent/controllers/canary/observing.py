@@ -24,7 +24,6 @@ from agent.adapters.traffic.kserve import KServeRouter
 from agent.adapters.traffic.router import Router, RouteUnknownError
 from agent.api.canary import FINALIZER, Canary
 from agent.controllers.canary.kinds import AUTOSCALERS, WORKLOADS
-from agent.controllers.canary.obstacles import Obstacles, needs_of, needs_of_pods
 from agent.controllers.canary.settings import CanarySettings
 from agent.core.models.serving import server_of
 from agent.core.objects import annotations_of
@@ -61,9 +60,6 @@ from agent.core.rollout.status import Status
 from agent.core.rollout.surge import FULL_REPLICAS
 from agent.core.rollout.view import NamedChange
 
-_FRESH_INTERVALS = 3
-"""For how many of the shortest intervals a lack of room is believed; half a minute, unless that was set."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
@@ -86,7 +82,6 @@ class World:
     """A Knative Service, instead of all of the above."""
     copied_service: Copies | None = None
     """A target that is a Service, with its copies; only the routes are read besides."""
-    obstacle: tuple[str, str] | None = None
 
     @property
     def tracked(self) -> dict[str, str]:
@@ -105,7 +100,6 @@ class Observer:
     def __init__(self, client: KubeClient, settings: CanarySettings) -> None:
         self._client = client
         self._settings = settings
-        self._obstacles = Obstacles(client, _FRESH_INTERVALS * settings.minimum_interval)
 
     async def observe(
         self,
@@ -114,16 +108,14 @@ class Observer:
         stage: Stage,
         router: Router | None,
         known: World | None = None,
-        *,
-        held: bool = False,
     ) -> World:
         """The world of the Canary at a stage. Raises ApiError where it cannot be read.
 
         `known` is what was read earlier in the same tick: target and configs are those that are being decided on, so
-        they are not read again. `held`: no run begins in this tick, whatever room there is; so nobody looks for it.
+        they are not read again.
         """
         if isinstance(router, KServeRouter) and plan.target_kind in KINDS:
-            return await self._in_place(canary, plan, stage, router, held=held)
+            return await self._in_place(canary, plan, stage, router)
         if isinstance(router, KnativeRouter):
             return await _with_revisions(canary, plan, stage, router)
         if plan.of_service:
@@ -136,10 +128,9 @@ class Observer:
             return glance
         if known is None or known.primary is None:
             glance = await self._with_primary(glance, canary, plan)
-        routed = await self._with_routes(glance, canary, router)
-        return routed if held else await self._with_obstacle(routed, canary, plan)
+        return await self._with_routes(glance, canary, router)
 
-    async def _in_place(self, canary: Canary, plan: Plan, stage: Stage, router: KServeRouter, *, held: bool) -> World:
+    async def _in_place(self, canary: Canary, plan: Plan, stage: Stage, router: KServeRouter) -> World:
         """A target that serves by itself; it is read anew at every stage, there is nothing else to read."""
         services = await router.find(canary)
         if services is None:
@@ -150,9 +141,7 @@ class Observer:
             services = await router.look(canary, services)
         except ServiceError as error:
             return World(stage=stage, target_fault=(error.reason, str(error)))
-        needs = needs_of(canary, plan, services) if stage is Stage.ROUTED and not held else None
-        obstacle = await self._obstacles.of(canary.namespace, needs) if needs is not None else None
-        return World(stage=stage, services=services, routes=routes, obstacle=obstacle)
+        return World(stage=stage, services=services, routes=routes)
 
     async def _glance(self, canary: Canary, plan: Plan, stage: Stage) -> World:
         resource = WORKLOADS.get(plan.target_kind)
@@ -212,12 +201,6 @@ class Observer:
             return replace(world, routes=await router.get_routes(canary))
         except RouteUnknownError as error:
             return replace(world, routes_fault=error.message)
-
-    async def _with_obstacle(self, world: World, canary: Canary, plan: Plan) -> World:
-        if world.stage is not Stage.ROUTED or world.target is None or world.primary is None:
-            return world
-        needs = needs_of_pods(plan, canary.status, world.target, world.primary)
-        return world if needs is None else replace(world, obstacle=await self._obstacles.of(canary.namespace, needs))
 
     async def _configs(self, namespace: str, target: Object) -> tuple[dict[ConfigRef, Object], str]:
         """The tracked ConfigMaps and Secrets, and a text about the first required one that is missing."""
@@ -296,7 +279,6 @@ def snapshot_of(
         routes=world.routes,
         routes_fault=world.routes_fault,
         scaler_minimum=world.scaler_minimum,
-        obstacle=world.obstacle,
         quarantined=quarantined,
         changes=tuple(dict.fromkeys(change.text for change in changes)),
         bytes=sum(change.bytes for change in changes),

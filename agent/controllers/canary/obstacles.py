@@ -27,6 +27,7 @@ from agent.adapters.kube.resource import (
     Resource,
 )
 from agent.api.canary import Canary, CanaryStatus
+from agent.controllers.canary.observing import World
 from agent.core.rollout import devices, prefetch
 from agent.core.rollout.accelerators import demand_of, free_of, shortage
 from agent.core.rollout.hashing import template_hash
@@ -113,6 +114,16 @@ class Obstacles:
         self._client = client
         self._free = _Shared(self._read_free, fresh, clock)
         self._inventory = _Shared(self._read_inventory, fresh, clock)
+
+    async def to_run(self, canary: Canary, plan: Plan, world: World) -> tuple[tuple[str, str], ...]:
+        """(reason, text) why a run of the target's present revision could not begin now; empty if it can."""
+        needs = None
+        if world.services is not None:
+            needs = needs_of(canary, plan, world.services)
+        elif world.target is not None and world.primary is not None:
+            needs = needs_of_pods(plan, canary.status, world.target, world.primary)
+        found = await self.of(canary.namespace, needs) if needs is not None else None
+        return () if found is None else (found,)
 
     async def of(self, namespace: str, needs: Needs) -> tuple[str, str] | None:
         """(reason, text) why a run that needs so much cannot begin now."""

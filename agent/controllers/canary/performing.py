@@ -20,6 +20,7 @@ from agent.controllers.canary.baselines import Baselines
 from agent.controllers.canary.gatekeeping import Gatekeeper
 from agent.controllers.canary.kinds import CANARIES
 from agent.controllers.canary.metrics import FlaggerMetrics
+from agent.controllers.canary.obstacles import Obstacles
 from agent.controllers.canary.quarantining import quarantine, release
 from agent.controllers.canary.servicetargets import ServiceTargets
 from agent.controllers.canary.settings import CanarySettings
@@ -43,7 +44,10 @@ from agent.telemetry.logging import named, object_context
 COMPONENT = "flagger"
 """Who Flagger's users expect the events to come from."""
 REASON = "Synced"
+_FRESH_INTERVALS = 3
+"""For how many of the shortest intervals a lack of room is believed; half a minute, unless that was set."""
 
+OnTheWay: TypeAlias = act.SeekRoom | act.AskGates | act.ClearGates | act.KeepResults
 OnCanary: TypeAlias = act.WriteStatus | act.AddFinalizer | act.RemoveFinalizer | act.Remember | act.Acknowledge
 
 
@@ -74,6 +78,7 @@ class Performer:
         self._alerts = alerts
         self._baselines = Baselines(client, workloads)
         self._gates = Gatekeeper(client, webhooks)
+        self._obstacles = Obstacles(client, _FRESH_INTERVALS * settings.minimum_interval)
         self._now = now
 
     async def perform(self, tick: Tick, action: act.Action) -> None:
@@ -97,7 +102,7 @@ class Performer:
                 await self._on_routes(tick, action)
             case act.Count(success=success, skipped=skipped):
                 self._metrics.finished(tick.plan, success=success, skipped=skipped)
-            case act.AskGates() | act.ClearGates() | act.KeepResults():
+            case act.SeekRoom() | act.AskGates() | act.ClearGates() | act.KeepResults():
                 await self._at_gates(tick, action)
             case act.Look():
                 return
@@ -242,8 +247,11 @@ class Performer:
             return manualgate.refusal(hook, tick.canary.metadata.annotations)
         return await self._webhooks.call(hook, payload(tick.plan, tick.status, action.phase, hook.metadata))
 
-    async def _at_gates(self, tick: Tick, action: act.AskGates | act.ClearGates | act.KeepResults) -> None:
+    async def _at_gates(self, tick: Tick, action: OnTheWay) -> None:
         match action:
+            case act.SeekRoom():
+                obstacles = await self._obstacles.to_run(tick.canary, tick.plan, tick.world)
+                tick.answers = msgspec.structs.replace(tick.answers, obstacles=obstacles)
             case act.AskGates():
                 found = await self._gates.ask(tick, action)
                 tick.answers = msgspec.structs.replace(tick.answers, gates=found)

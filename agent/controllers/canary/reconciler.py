@@ -218,10 +218,7 @@ class CanaryReconciler:
             reached = stage_after(stage, decision.actions)
             if reached is not stage:
                 stage = reached
-                held = bool(snapshot.quarantined) or snapshot.hold is not None
-                tick.world = await self._observer.observe(
-                    tick.canary, tick.plan, stage, tick.router, tick.world, held=held
-                )
+                tick.world = await self._observer.observe(tick.canary, tick.plan, stage, tick.router, tick.world)
         raise AssertionError(f"a tick of {tick.plan.full_name} does not come to an end: {decision.rule}")
 
     async def _failed(self, tick: Tick, pace: _Pace, error: WeirError) -> Result:

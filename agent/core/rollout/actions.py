@@ -36,6 +36,10 @@ HOME = Weights(100, 0)
 """All traffic on the primary."""
 
 
+class SeekRoom(msgspec.Struct, frozen=True):
+    """See whether a run of the new revision could only wait, for accelerators or for its model."""
+
+
 class Look(msgspec.Struct, frozen=True):
     """Read the primary and the routes without making sure of anything."""
 
@@ -226,6 +230,7 @@ class RemoveFinalizer(msgspec.Struct, frozen=True):
 
 Action: TypeAlias = (
     Look
+    | SeekRoom
     | CheckProviders
     | EnsureServices
     | EnsurePrimary

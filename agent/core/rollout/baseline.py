@@ -10,18 +10,21 @@ import msgspec
 
 from agent.core.rollout import judging
 from agent.core.rollout.actions import (
+    HOME,
     Decision,
     DropBaseline,
     Emit,
     EnsureBaseline,
+    Look,
     SendAlert,
     SetRoutes,
     Weights,
     WriteStatus,
 )
+from agent.core.rollout.changes import Change, change
 from agent.core.rollout.judgesettings import Baseline
 from agent.core.rollout.plan import TOTAL_WEIGHT
-from agent.core.rollout.snapshot import Snapshot
+from agent.core.rollout.snapshot import Snapshot, Stage
 
 NOT_READY = "BaselineNotReady"
 
@@ -39,16 +42,32 @@ def left_over(snapshot: Snapshot) -> Decision | None:
     routes, found = snapshot.routes, snapshot.baseline
     if snapshot.routes_fault or _is_wanted(snapshot):
         return None
+    forgotten = _is_forgotten(snapshot)
     if not routes.baseline:
+        if found is None:
+            return None
+        if not snapshot.due and forgotten:
+            return Decision(rule="not due")
         # once a run of a Canary that does not ask for it has begun, nobody looks for it any more
-        waits = not snapshot.due and snapshot.plan.judging.baseline is Baseline.FRESH
-        if found is None or waits:
+        if not snapshot.due and snapshot.plan.judging.baseline is Baseline.FRESH:
             return None
         return Decision(actions=(DropBaseline(),), again=True, rule="baseline left over")
     if snapshot.status.phase.promoting and found is not None:
         return None  # the primary is being replaced: its share stays until that can take it, see `ending.promoting`
     home = msgspec.structs.replace(routes, primary=routes.primary + routes.baseline, baseline=0)
+    if forgotten and snapshot.primary is not None and snapshot.primary.ready.ready:
+        home = HOME  # the pods of the revision that had the traffic are going
     return Decision(actions=(SetRoutes(home),), wait=snapshot.plan.interval, rule="baseline left over")
+
+
+def put_away(snapshot: Snapshot) -> Decision | None:
+    """A suspended Canary stays as it is, but for what the run before has left: by now it has no traffic."""
+    state, status = snapshot.status.judge, snapshot.status
+    if not snapshot.plan.suspended or not status.phase.resting or state is None or not state.fresh or not snapshot.due:
+        return None
+    if snapshot.stage is Stage.GLANCE:
+        return Decision(actions=(Look(),), again=True, rule="look for a baseline")
+    return Decision(actions=(DropBaseline(),), again=True, rule="baseline left over") if snapshot.baseline else None
 
 
 def unready(snapshot: Snapshot) -> Decision | None:
@@ -76,4 +95,12 @@ def unready(snapshot: Snapshot) -> Decision | None:
 
 def _is_wanted(snapshot: Snapshot) -> bool:
     state = judging.settled(snapshot).status.judge
-    return snapshot.status.analysing and state is not None and state.fresh
+    return snapshot.status.analysing and state is not None and state.fresh and not _is_forgotten(snapshot)
+
+
+def _is_forgotten(snapshot: Snapshot) -> bool:
+    """The run begins again with another revision, of a Canary that asks for no copy any more: its status will not
+    tell of this one."""
+    if not snapshot.status.analysing or snapshot.plan.judging.baseline is Baseline.FRESH:
+        return False
+    return change(snapshot) is Change.NEW

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from agent.core.rollout import advancing
-from agent.core.rollout.actions import Acknowledge, Decision, Emit, EventType, WriteStatus
+from agent.core.rollout import advancing, baseline
+from agent.core.rollout.actions import Acknowledge, Decision, Emit, EventType, SendAlert, WriteStatus
 from agent.core.rollout.changes import Change, change
 from agent.core.rollout.commands import DONE, HELD, REFUSED, Command, Verb, hold_told
 from agent.core.rollout.ending import promote, rollback
@@ -138,6 +138,9 @@ def step_approved(snapshot: Snapshot) -> Decision | None:
     command = snapshot.command
     if command is None or command.verb is not Verb.PROMOTE or not _awaited(snapshot.status):
         return None
+    nothing_to_compare = baseline.unready(snapshot)
+    if nothing_to_compare is not None:
+        return _still_awaited(nothing_to_compare)
     if snapshot.is_first:
         asked = advancing.checks(snapshot)
         if asked is not None:
@@ -149,12 +152,22 @@ def step_approved(snapshot: Snapshot) -> Decision | None:
     decision = advancing.approved_step(snapshot)
     if decision.again:  # a gate of the promotion is still to be asked
         return decision
-    if decision.rule == advancing.REPLACING:  # what is approved still waits, for a pod; so the status goes on saying
-        kept = tuple(action for action in decision.actions if not isinstance(action, WriteStatus))
-        return msgspec.structs.replace(decision, actions=kept)
+    if decision.rule == advancing.REPLACING:
+        return _still_awaited(decision)
     said = _said(snapshot, command, "approve a step of")
     decision = msgspec.structs.replace(decision, actions=(said, *decision.actions))
     return _acknowledged(decision, command, "approved, one step further")
+
+
+def _still_awaited(decision: Decision) -> Decision:
+    """What was approved waits for something else: meanwhile the status goes on to say that it is awaited, and so nobody
+    is alerted, which would be at each look."""
+    kept = (
+        one
+        for one in decision.actions
+        if not isinstance(one, SendAlert) and (not isinstance(one, WriteStatus) or _awaited(one.status))
+    )
+    return msgspec.structs.replace(decision, actions=tuple(kept))
 
 
 def pause_told(snapshot: Snapshot) -> Decision | None:

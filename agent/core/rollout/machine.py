@@ -41,6 +41,7 @@ _ANALYSIS: tuple[Rule, ...] = (
 RULES: tuple[Rule, ...] = (
     preparing.left_to_flagger,
     preparing.deletion,
+    baseline.put_away,
     preparing.suspended,
     preparing.finalizer,
     preparing.refused,
@@ -69,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     commanded.not_begun,
     starting.obstructed,
     starting.confirmation,
+    starting.obstructed_since,
     starting.start,
     starting.restart,
     starting.too_early,

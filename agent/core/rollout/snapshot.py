@@ -78,6 +78,8 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
     judgements: tuple[Judgement, ...] | None = None
     weighed: Weighed | None = None
     gates: tuple[Observed, ...] | None = None
+    obstacles: tuple[tuple[str, str], ...] | None = None
+    """(reason, text): why a run of the new revision could only wait, for accelerators or for its model."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,8 +110,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     routes: Weights = Weights()
     routes_fault: str = ""
     scaler_minimum: int = 0
-    obstacle: tuple[str, str] | None = None
-    """(reason, text): why a run of the new revision could only wait, for accelerators or for its model."""
     answers: Answers = Answers()
     results: tuple[Result, ...] = ()
     """What the gates of earlier revisions have reported."""

@@ -16,6 +16,7 @@ from agent.core.rollout.actions import (
     Promote,
     Remember,
     Scale,
+    SeekRoom,
     SendAlert,
     SetRoutes,
     WriteStatus,
@@ -130,12 +131,25 @@ def quarantined(snapshot: Snapshot) -> Decision | None:
 
 
 def obstructed(snapshot: Snapshot) -> Decision | None:
-    """No run begins that could only wait, for accelerators or for its model."""
+    """No run begins that could only wait, for accelerators or for its model; nor is anybody asked for consent to it."""
+    return None if snapshot.status.awaiting_start else _obstructed(snapshot)
+
+
+def obstructed_since(snapshot: Snapshot) -> Decision | None:
+    """The same for a run that has waited for consent. Meanwhile nobody looked: it reads the whole cluster."""
+    return _obstructed(snapshot) if snapshot.status.awaiting_start else None
+
+
+def _obstructed(snapshot: Snapshot) -> Decision | None:
     if not begins(snapshot):
         return None
     never = impossible(snapshot)
-    obstacle = (INSUFFICIENT, never) if never else snapshot.obstacle
-    return blocked(snapshot, *obstacle) if obstacle is not None else None
+    if never:
+        return blocked(snapshot, INSUFFICIENT, never)
+    obstacles = snapshot.answers.obstacles
+    if obstacles is None:
+        return Decision(actions=(SeekRoom(),), again=True, rule="seek room")
+    return blocked(snapshot, *obstacles[0]) if obstacles else None
 
 
 def confirmation(snapshot: Snapshot) -> Decision | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 
-import pytest
+import msgspec
 
 from agent.adapters.kube.resource import NODES, PODS, RESOURCE_QUOTAS
 from agent.api.canary import Canary
@@ -66,10 +66,21 @@ async def test_a_lack_of_room_is_told_for_a_while_from_one_listing_and_room_neve
     assert await obstacles.of("ml", needs) is not None, "what there was room for may have been taken since"
 
 
-@pytest.mark.parametrize("held", [False, True])
-async def test_nobody_looks_for_room_for_a_run_that_is_held(held):
-    cluster = Cluster(gpus=1)
-    canary = Canary.from_object(CANARY)
-    world = await Observer(cluster, CanarySettings()).observe(canary, PLAN, Stage.ROUTED, None, held=held)
+async def test_room_is_looked_for_in_one_listing_for_what_a_new_template_asks():
+    cluster, canary = Cluster(gpus=1), Canary.from_object(CANARY)
+    world = await Observer(cluster, CanarySettings()).observe(canary, PLAN, Stage.ROUTED, None)
     assert world.primary is not None
-    assert (world.obstacle is None, cluster.listings) == (held, 0 if held else 1)
+    assert cluster.listings == 0, "whether there is room is asked of its own accord"
+    ((reason, text),) = await Obstacles(cluster, 30.0).to_run(canary, PLAN, world)
+    assert (reason, cluster.listings) == (INSUFFICIENT, 1)
+    assert f"1 pods with 2 {GPU} each needed" in text
+
+
+async def test_a_pod_in_the_place_of_another_needs_no_room_unless_it_asks_for_more():
+    cluster, canary = Cluster(gpus=0), Canary.from_object(CANARY)
+    plan = msgspec.structs.replace(PLAN, surge=Surge.IN_PLACE)
+    world = await Observer(cluster, CanarySettings()).observe(canary, plan, Stage.ROUTED, None)
+    assert await Obstacles(cluster, 30.0).to_run(canary, plan, world) == ()
+    assert cluster.listings == 0
+    world.primary["spec"]["template"]["spec"] = {"containers": [{"name": "server"}]}
+    assert await Obstacles(cluster, 30.0).to_run(canary, plan, world) != ()

@@ -84,6 +84,8 @@ class World:
     gates: dict[str, Observed] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
     cleared: int = 0
+    obstacles: tuple[tuple[str, str], ...] = ()
+    sought: int = 0
     held: frozenset[str] = frozenset()
     content_changed: bool = False
     size: int = 0
@@ -212,6 +214,9 @@ class World:
                 return self._ask(action, answers)
             case act.QueryMetrics():
                 return _replace(answers, judgements=(self._judge(),))
+            case act.SeekRoom():
+                self.sought += 1
+                return _replace(answers, obstacles=self.obstacles)
             case act.AskGates(gates=gates):
                 return _replace(answers, gates=tuple(self.gates[gate.name] for gate in gates))
             case act.ClearGates():

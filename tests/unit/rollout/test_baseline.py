@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
-from rollout_world import World, make_plan
+import contextlib
 
+import pytest
+from rollout_world import Died, World, make_plan
+
+from agent.api.analysis import HookType
 from agent.api.canary import Canary
 from agent.api.judge import Conclusion
 from agent.core.rollout import httproute
 from agent.core.rollout.actions import HOME, Weights
 from agent.core.rollout.baselineobjects import BASELINE_OF, baseline_patch, baseline_workload, revision_of
-from agent.core.rollout.commands import COMMAND
+from agent.core.rollout.commands import COMMAND, HANDLED
 from agent.core.rollout.judgesettings import Baseline, JudgeMode, JudgeSettings
 from agent.core.rollout.objects import Selector
+from agent.core.rollout.plan import Hook
 from agent.core.rollout.reading import plan_of
 from agent.core.rollout.status import BLOCKED, Phase
 
@@ -205,3 +209,69 @@ def test_its_share_is_read_off_the_route_as_it_was_written():
     live = {**route, "spec": spec}
     assert httproute.weights_of(one, live) == Weights(60, 20, baseline=20)
     assert httproute.with_weights(one, live, HOME)["rules"] == route["spec"]["rules"]
+
+
+NO_COPY = JudgeSettings(mode=JudgeMode.COMPARATIVE, warm_up=0.0)
+
+
+def test_it_goes_before_a_run_begins_again_that_does_not_ask_for_it():
+    world = begun(Conclusion.INCONCLUSIVE)
+    world.run(2)
+    assert world.routes.baseline == 20
+    world.plan, world.revision = make_plan(judging=NO_COPY, metrics=()), "c"
+    assert world.tick(due=False) == "baseline left over"
+    assert (world.routes, world.baseline) == (HOME, ("v2:b", 2))
+    assert world.tick(due=False) == "not due", "a gateway may still send somebody to it"
+    assert world.baseline is not None
+    assert world.tick() == "restart"
+    assert (world.baseline, world.status.judge.fresh) == (None, False)
+
+
+def test_it_goes_before_a_run_begins_again_wherever_the_process_dies():
+    for cut in range(6):
+        world = begun(Conclusion.INCONCLUSIVE)
+        world.run(2)
+        world.plan, world.revision = make_plan(judging=NO_COPY, metrics=()), "c"
+        for _ in range(2):
+            with contextlib.suppress(Died):
+                world.tick(crash_after=cut)
+        while world.status.phase is not Phase.SUCCEEDED:
+            world.tick()
+        assert (world.baseline, world.routes, world.primary) == (None, HOME, "c")
+
+
+def test_a_suspended_canary_keeps_no_copy_of_a_run_that_is_over():
+    world = begun(Conclusion.FAIL)
+    world.run(2)
+    assert (world.status.phase, world.baseline) == (Phase.FAILED, ("v2:b", 2))
+    world.plan = make_plan(judging=FRESH, metrics=(), suspended=True)
+    assert world.tick(due=False) == "suspended"
+    assert world.baseline is not None, "a gateway may still send somebody to it"
+    assert world.tick() == "suspended"
+    assert world.baseline is None
+    assert world.tick() == "suspended"
+
+
+def test_a_suspended_canary_keeps_the_copy_of_a_run_that_goes_on():
+    world = begun(Conclusion.INCONCLUSIVE)
+    world.run(2)
+    world.plan = make_plan(judging=FRESH, metrics=(), suspended=True)
+    assert world.tick() == "suspended"
+    assert (world.routes.baseline, world.baseline) == (20, ("v2:b", 2))
+
+
+def test_who_approves_a_step_does_not_leave_out_the_comparison():
+    gate = Hook(type=HookType.CONFIRM_TRAFFIC_INCREASE, name="gate", url="http://gate")
+    world = begun(hooks=(gate,))
+    world.refusing = {HookType.CONFIRM_TRAFFIC_INCREASE: 1000}
+    world.run(2)
+    assert world.status.condition(BLOCKED).reason == "TrafficApprovalMissing"
+    world.baseline_unready = True
+    world.annotations[COMMAND] = "promote by=jane"
+    world.run(3)
+    assert world.routes == HOME
+    assert HANDLED not in world.annotations
+    world.baseline_unready = False
+    world.tick()
+    assert (world.routes.canary, world.routes.baseline) == (20, 20)
+    assert world.annotations[HANDLED] == world.annotations[COMMAND]
