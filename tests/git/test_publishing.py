@@ -19,6 +19,7 @@ from agent.adapters.git import (
     PushDeclinedError,
     auth_from_secret,
 )
+from agent.adapters.git.transport import is_declined
 from agent.adapters.signatures import verify_ssh
 from agent.core.gitref import GitReference
 from agent.core.signedobject import signed_commit
@@ -121,6 +122,25 @@ async def test_a_server_that_refuses_is_quoted_and_no_secret_is(tmp_path: Path, 
         assert isinstance(caught.value, PushDeclinedError)
         assert "hush" not in caught.value.message
         assert git.head() == parent
+
+
+SAID = "To https://git.example.org\n ! [remote rejected]       0123abc -> main ({})\nerror: failed to push some refs\n"
+
+
+@pytest.mark.parametrize(
+    ("why", "declined"),
+    [
+        ("hook declined", True),
+        ("pre-receive hook declined", True),
+        ("protected branch hook declined", True),
+        ("push declined due to repository rule violations", True),
+        ("internal server error", False),
+        ("failed to update ref", False),
+    ],
+)
+def test_what_servers_call_declined(why: str, declined: bool) -> None:
+    assert is_declined(SAID.format(why)) is declined
+    assert not is_declined(f"remote: {SAID.format(why)}".replace("\n", "\nremote: "))
 
 
 @pytest.mark.parametrize(

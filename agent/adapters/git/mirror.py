@@ -18,7 +18,13 @@ import pygit2
 
 from agent.adapters.git.auth import GitRemote
 from agent.adapters.git.committing import Publication, written
-from agent.adapters.git.errors import BranchMovedError, GitOperationError, GitTimeoutError, MissingObjectError
+from agent.adapters.git.errors import (
+    BranchMovedError,
+    GitOperationError,
+    GitTimeoutError,
+    MissingObjectError,
+    PushDeclinedError,
+)
 from agent.adapters.git.objects import GitTree, ObjectStore, fresh_handle
 from agent.adapters.git.transport import BRANCH_MOVED, GitTransport
 from agent.core.gitref import RemoteRefs
@@ -147,7 +153,7 @@ class Mirror:
                     folder=self._store.path,
                 )
             except GitOperationError as error:
-                if error.message == BRANCH_MOVED:
+                if error.message == BRANCH_MOVED and not isinstance(error, PushDeclinedError):
                     raise BranchMovedError(f"{publication.branch}: {BRANCH_MOVED}") from error
                 raise
         return oid

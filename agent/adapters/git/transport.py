@@ -58,7 +58,7 @@ class GitTransport:
                 status, output, errors = await self._execute(remote, credentials, arguments, timeout, folder)
         if status != 0:
             said = redact(errors.decode(errors="replace"), remote.secrets)
-            failure = PushDeclinedError if _DECLINED.search(said) else GitOperationError
+            failure = PushDeclinedError if is_declined(said) else GitOperationError
             raise failure(describe_failure(said))
         return output
 
@@ -120,9 +120,17 @@ def describe_failure(errors: str) -> str:
     return "; ".join(line.removeprefix("fatal:").strip() for line in telling or lines) or "git failed without a word"
 
 
+def is_declined(errors: str) -> bool:
+    """Whether a rule of the server was why a push has failed, by what git printed."""
+    return _DECLINED.search(errors) is not None
+
+
 BRANCH_MOVED = "the branch has moved"
-_DECLINED = re.compile(r"^ ! \[remote rejected\] .{1,500} hook declined\)$", re.MULTILINE)
-"""Git's own words: what the server says stands behind `remote:`."""
+_DECLINED = re.compile(
+    r"^ ! \[remote rejected\] .{1,500} \(((\S{1,20} ){0,3}hook declined|push declined due to [\w -]{1,80})\)$",
+    re.MULTILINE,
+)
+"""Of a hook, a protected branch or a rule; what else a server says stands behind `remote:`."""
 
 _KNOWN_FAILURES = (
     ("! [rejected]", BRANCH_MOVED),
