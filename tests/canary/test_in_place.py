@@ -102,3 +102,21 @@ async def test_killed_at_any_moment_all_places_are_taken_in_the_end(
     await eventually(lambda: is_whole(rollouts))
     assert await rollouts.weights() == (100, 0)
     assert await rollouts.version(f"{NAME}-primary") == "2"
+
+
+async def test_a_canary_of_one_pod_leaves_the_primary_its_number(
+    kube: KubeClient, rollouts: Rollouts, edge: ProcessGateway
+) -> None:
+    canary = rollouts.canary(annotations={"weir.dev/judge": "compatibility", "weir.dev/surge": "one-pod"})
+
+    def size(primary: Object) -> tuple[int, str]:
+        return primary["spec"]["replicas"], primary["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]
+
+    async with canary_agent(kube, rollouts.namespace):
+        await rollouts.apply(rollouts.target(rollouts.sleeper("1"), replicas=2), canary)
+        await rollouts.phase("Initialized")
+        async with rollouts.watched("Deployment", "apps/v1", size, f"{NAME}-primary") as seen:
+            await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
+            await rollouts.phase("Succeeded")
+            await eventually(lambda: len(seen) > 1)
+    assert seen == [(2, "1"), (2, "2")]
