@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 from fault_agent import AgentProcess
 from fault_world import REPO, World
 
-from testbed.kube import condition
-from testbed.processes import until
+from testbed.kube import Object, condition
 
 
-async def _artifact_is_whole(world: World) -> None:
-    artifact = (await world.operator.get(*REPO, world.namespace, "repo"))["status"]["artifact"]
+async def _artifact_is_whole(world: World, commit: str) -> None:
+    """Builds do not wait for the archive, so it may come after all is applied."""
+
+    def stored(found: Object | None) -> bool:
+        return condition(found, "Ready") == "True" and commit in (found or {})["status"]["artifact"]["revision"]
+
+    found = await world.operator.wait_for(*REPO, world.namespace, "repo", stored)
+    artifact = (found or {})["status"]["artifact"]
     async with aiohttp.ClientSession() as http, http.get(artifact["url"]) as answer:
         assert answer.status == 200
         assert f"sha256:{hashlib.sha256(await answer.read()).hexdigest()}" == artifact["digest"]
@@ -63,16 +67,17 @@ async def test_storage_is_made_anew(agent: AgentProcess, world: World, damage: s
     await world.until_handled()
     await world.until_settled(commit, agent.process)
     await world.assert_exact()
-    await _artifact_is_whole(world)
+    await _artifact_is_whole(world, commit)
     assert agent.crashed() == ""
 
 
 async def test_a_commit_is_applied_although_its_archive_cannot_be_packed(agent: AgentProcess, world: World) -> None:
     world.content = {"part-0": {("ConfigMap", "one"): 1}}
     commit = world.commit()
-    await world.declare()
+    await world.declare(interval="10m")  # nobody looks at the archive until told to
     await agent.start()
     await world.until_settled(commit, agent.process)
+    await _artifact_is_whole(world, commit)
     (archive,) = agent.storage.rglob(f"{commit}.tar.gz")
     shutil.rmtree(archive.parent)
     archive.parent.write_text("in the way")
@@ -83,25 +88,18 @@ async def test_a_commit_is_applied_although_its_archive_cannot_be_packed(agent: 
     await world.until_settled(second, agent.process)
     await world.assert_exact()
 
-    async def told() -> bool:
-        return condition(await world.operator.get(*REPO, world.namespace, "repo"), "Ready") == "False"
-
-    await until(told, timeout=60.0, what="the archive's failure is told", process=agent.process)
-    source = await world.operator.get(*REPO, world.namespace, "repo")
+    source = await world.operator.wait_for(
+        *REPO, world.namespace, "repo", lambda found: condition(found, "Ready") == "False"
+    )
+    assert source is not None
     assert condition(source, "StorageOperationFailed") == "True"
     assert "unable to archive" in message(source) or "artifact directory" in message(source)
 
     archive.parent.unlink()
     await world.announce()
-
-    async def packed() -> bool:
-        found = await world.operator.get(*REPO, world.namespace, "repo")
-        return condition(found, "Ready") == "True" and second in found["status"]["artifact"]["revision"]
-
-    await until(packed, timeout=60.0, what="the archive is there", process=agent.process)
-    await _artifact_is_whole(world)
+    await _artifact_is_whole(world, second)
 
 
-def message(found: dict[str, Any]) -> str:
+def message(found: Object) -> str:
     """Of the Ready condition."""
     return next(entry["message"] for entry in found["status"]["conditions"] if entry["type"] == "Ready")

@@ -17,8 +17,8 @@ from testbed.processes import until
 LEASE = ("coordination.k8s.io/v1", "Lease")
 FLAGS = (
     "--enable-leader-election",
-    "--leader-election-lease-duration=4s",
-    "--leader-election-renew-deadline=3s",
+    "--leader-election-lease-duration=15s",  # a leader that a busy machine forgets for a while has not ended
+    "--leader-election-renew-deadline=12s",
     "--leader-election-retry-period=500ms",
 )
 LEADERSHIP_LOST = 3

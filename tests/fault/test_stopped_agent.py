@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 from fault_agent import AgentProcess
 from fault_world import World
 
@@ -26,7 +24,7 @@ async def test_a_pass_in_progress_is_finished(agent: AgentProcess, world: World)
     await agent.start()
     await _in_the_middle(agent, world)
     assert await agent.terminate(grace=60) == 0
-    await world.until_settled(commit, timeout=30)
+    await world.until_settled(commit)
     await world.assert_exact()
     assert [entry["why"] for entry in agent.entries("stopped")] == ["stopped"]
 
@@ -58,5 +56,4 @@ async def test_an_agent_that_is_told_to_stop_while_it_starts_stops(agent: AgentP
         return await agent.probe("/healthz") != 0
 
     await until(up, timeout=60, what="the agent listens", process=agent.process, every=0.01)
-    agent.process.signal(signal.SIGTERM)
     assert await agent.terminate(grace=60) == 0
