@@ -1,4 +1,4 @@
-"""A certificate authority for tests: issues server and client certificates that live for an hour."""
+"""A certificate authority for tests: issues server and client certificates that live for a day."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from testbed.certificates import certificate_builder, common_name, key_usage
 
-_LIFETIME = dt.timedelta(hours=1)
+_LIFETIME = dt.timedelta(days=1)
 _SKEW = dt.timedelta(minutes=5)
 
 
