@@ -32,7 +32,7 @@ AKS = (
     "/providers/Microsoft.ContainerService/managedClusters/far"
 )
 PEM = "-----BEGIN CERTIFICATE-----\n"
-LATER = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
+LATER = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
 
 
 class Cloud:

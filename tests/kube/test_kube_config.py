@@ -400,4 +400,4 @@ async def test_plain_configurations_do_not_import_the_heavy_library(tmp_path: Pa
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, cwd=Path(__file__).parents[2], env={"PYTHONPATH": ""}
     )
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert await asyncio.wait_for(process.wait(), 120) == 0

@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ import pytest
 
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.config import Cluster
-from agent.adapters.kube.errors import Unavailable
+from agent.adapters.kube.errors import TooManyRequests, Unavailable
 from agent.adapters.kube.resource import Resource
 from agent.adapters.kube.watch import KubeListWatch, PartialObject, decode_metadata
 from agent.errors import OperationError
@@ -116,6 +117,7 @@ async def test_metadata_only(client: KubeClient, namespace: str) -> None:
         decode_metadata,
         on_undecodable=lambda key, _message: undecodable.append(key),
         namespace=namespace,
+        label_selector="watched=yes",  # a namespace gets a ConfigMap of its own a moment after it was made
         metadata_only=True,
     )
     page = await source.list("")
@@ -127,7 +129,7 @@ async def test_metadata_only(client: KubeClient, namespace: str) -> None:
         frame = await anext(stream)
         assert isinstance(frame, Changed)
         assert frame.item.key == ObjectKey(namespace, "bare")
-        assert frame.item.resource_version > found.resource_version
+        assert int(frame.item.resource_version) > int(found.resource_version)
     assert undecodable == []
 
 
@@ -141,11 +143,9 @@ async def test_the_store_is_right_again_after_the_api_server_was_killed(
         await put(client, namespace, "changed", n="2")
         await client.delete(CONFIG_MAPS, namespace, "deleted")
         await put(client, namespace, "new", n="1")
-        await until(
-            lambda: followed.data() == {"kept": {"n": "1"}, "changed": {"n": "2"}, "new": {"n": "1"}}, within=60
-        )
+        await until(lambda: followed.data() == {"kept": {"n": "1"}, "changed": {"n": "2"}, "new": {"n": "1"}})
         assert any(isinstance(problem, Unavailable) for problem in followed.problems)
-        assert isinstance(followed.watcher.state, Watching)
+        await until(lambda: isinstance(followed.watcher.state, Watching))
         await put(client, namespace, "later", n="1")
         await until(lambda: "later" in followed.data())
 
@@ -154,8 +154,13 @@ async def first_frame(client: KubeClient, namespace: str, resource_version: str)
     source = KubeListWatch(
         client, CONFIG_MAPS, decode_metadata, on_undecodable=lambda _key, _message: None, namespace=namespace
     )
-    async with asyncio.timeout(60), source.watch(resource_version) as stream:
-        return await anext(stream)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                async with source.watch(resource_version) as stream:
+                    return await anext(stream)
+            except (TooManyRequests, Unavailable):
+                await asyncio.sleep(0.1)  # the server has just started and asks to come back
 
 
 async def test_a_version_from_before_a_restart_has_expired(
@@ -179,7 +184,9 @@ async def test_a_store_is_right_in_the_end_however_often_the_connection_is_cut(
         elsewhere = replace(cluster, server=f"https://127.0.0.1:{proxy.port}")
         async with KubeClient(elsewhere) as shaky, following(shaky, namespace) as followed:
             followed.store.subscribe(lambda old, new: mirrored(mirror, old, new))
-            for turn in range(150):
+            for turn in count():
+                if turn >= 150 and proxy.cuts > 10:
+                    break
                 name = f"c{dice.randrange(12)}"
                 if name in truth and dice.random() < 0.3:
                     del truth[name]
@@ -191,7 +198,6 @@ async def test_a_store_is_right_in_the_end_however_often_the_connection_is_cut(
                     proxy.cut()
             await until(lambda: followed.data() == truth)
             assert mirror == truth
-            assert proxy.cuts > 10
             assert followed.problems
 
 
