@@ -29,7 +29,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0)
-_LAME_DUCK_SECONDS = 0.5
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -182,10 +181,10 @@ class ModelServer:
             return web.json_response({"error": str(error), **identity}, status=400)
 
 
-async def serve(server: ModelServer, port: int) -> None:
+async def serve(server: ModelServer, port: int, lame_duck: float) -> None:
     """Serve on 127.0.0.1 until SIGTERM or SIGINT, then drain.
 
-    For half a second it still accepts requests while /healthz says 503, so that routers can take it out first;
+    For `lame_duck` seconds it still accepts requests while /healthz says 503, so that routers can take it out first;
     then it finishes what it has begun.
     """
     stop = asyncio.Event()
@@ -199,7 +198,7 @@ async def serve(server: ModelServer, port: int) -> None:
         print(f"listening on 127.0.0.1:{port}", flush=True)
         await stop.wait()
         server.draining = True
-        await asyncio.sleep(_LAME_DUCK_SECONDS)
+        await asyncio.sleep(lame_duck)
     finally:
         await runner.cleanup()
 
@@ -210,6 +209,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--model", default=os.environ.get("MODEL_URI"), help="model reference (or env MODEL_URI)")
     parser.add_argument("--model-root", type=Path, default=os.environ.get("MODEL_ROOT"), help="folder of hf:// models")
     parser.add_argument("--port", type=int, default=8080, help="where PROCESS_NODE_PORT_<port> does not say otherwise")
+    parser.add_argument("--lame-duck", type=float, default=0.5, help="seconds of service after the end was asked for")
     options = parser.parse_args(arguments)
     if not options.model:
         parser.error("--model is required")
@@ -222,7 +222,7 @@ def main(arguments: list[str]) -> int:
     metrics = Metrics(model, time.perf_counter() - started)
     print(f"loaded model {model.name} version {model.version} from {options.model}", flush=True)
     port = int(os.environ.get(f"PROCESS_NODE_PORT_{options.port}", options.port))
-    asyncio.run(serve(ModelServer(model, metrics), port))
+    asyncio.run(serve(ModelServer(model, metrics), port, options.lame_duck))
     return 0
 
 

@@ -230,9 +230,11 @@ RUNNER = """
 class Runner:
     """A small run of the test bed in a Python process of its own, which the test can kill."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cache: Path) -> None:
+        """With a cache of its own, so that no other run on this machine reaps what it leaves."""
         self.files = [folder / "child", folder / "grandchild"]
-        self.process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(RUNNER), str(folder)], cwd=ROOT)
+        argv = [sys.executable, "-c", textwrap.dedent(RUNNER), str(folder)]
+        self.process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, "WEIR_CACHE": str(cache)})
 
     async def children(self) -> list[int]:
         async def started() -> bool:
@@ -250,13 +252,17 @@ class Runner:
         (guard,) = (
             int(folder.name)
             for folder in Path("/proc").glob("[0-9]*")
-            if alive(int(folder.name)) and parent(int(folder.name)) == self.process.pid and is_guard(int(folder.name))
+            if parent(int(folder.name)) == self.process.pid and is_guard(int(folder.name))
         )
         os.kill(guard, signal.SIGKILL)
 
 
 def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    """Its parent's id, 0 where there is no such process any more."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def is_guard(pid: int) -> bool:
@@ -264,7 +270,7 @@ def is_guard(pid: int) -> bool:
 
 
 async def test_nothing_survives_a_killed_run(tmp_path: Path) -> None:
-    run = Runner(tmp_path)
+    run = Runner(tmp_path, tmp_path / "cache")
     children = await run.children()
     temporary = Path((tmp_path / "temporary").read_text())
     assert all(alive(pid) for pid in children)
@@ -275,14 +281,14 @@ async def test_nothing_survives_a_killed_run(tmp_path: Path) -> None:
 
 
 async def test_the_next_run_reaps_what_a_killed_guard_could_not(tmp_path: Path) -> None:
-    first = Runner(tmp_path)
+    first = Runner(tmp_path, tmp_path / "cache")
     children = await first.children()
     first.kill_guard()
     first.kill()
     assert all(alive(pid) for pid in children)
 
     (tmp_path / "next").mkdir()
-    second = Runner(tmp_path / "next")
+    second = Runner(tmp_path / "next", tmp_path / "cache")
     others = await second.children()
     await gone(children)
     assert all(alive(pid) for pid in others)
@@ -293,7 +299,7 @@ async def test_the_next_run_reaps_what_a_killed_guard_could_not(tmp_path: Path) 
 async def test_stopping_is_gentle_first_and_then_thorough(tmp_path: Path) -> None:
     polite = await start(["sh", "-c", "trap 'exit 3' TERM; echo up; while :; do sleep 0.05; done"], log=tmp_path / "a")
     await until(says(tmp_path / "a", "up"), timeout=60, what="the trap is set", process=polite)
-    assert await polite.stop() == 3
+    assert await polite.stop(grace=60) == 3
 
     stubborn = await start(
         ["sh", "-c", "trap '' TERM; sleep 600 & echo $!; while :; do sleep 0.05; done"], log=tmp_path / "b"

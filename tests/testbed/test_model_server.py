@@ -125,7 +125,7 @@ async def test_a_slow_model_is_slow(serve: Callable[..., Awaitable[Server]], tmp
 
 
 async def test_it_drains_when_it_is_told_to_end(serve: Callable[..., Awaitable[Server]], tmp_path: Path) -> None:
-    server = await serve(str(write(tmp_path / "model.json", chaos={"latency_ms": 100})))
+    server = await serve(str(write(tmp_path / "model.json", chaos={"latency_ms": 100})), "--lame-duck", "10")
     server.process.signal(signal.SIGTERM)
 
     async def draining() -> bool:

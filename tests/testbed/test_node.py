@@ -97,6 +97,15 @@ class Runner:
         await self.admin.wait_for("v1", "Pod", self.namespace, name, lambda item: item is None)
         return time.monotonic() - started
 
+    async def until_event(self, reason: str, text: str) -> None:
+        """Wait for an Event of the namespace; it is written beside the status."""
+
+        async def told() -> bool:
+            events = await self.admin.list("v1", "Event", self.namespace)
+            return any(event["reason"] == reason and text in event["message"] for event in events)
+
+        await until(told, timeout=60, what=f"an Event tells {text!r}")
+
     def log(self, name: str, container: str = "main") -> str:
         path = self._node.log_path(self.namespace, name, container)
         return path.read_text() if path.exists() else ""
@@ -198,8 +207,7 @@ async def test_readiness_is_probed_all_the_time(run: Runner, workdir: Path) -> N
     await run.until("switch", is_ready)
     switch.unlink()
     await run.until("switch", lambda status: not is_ready(status))
-    events = await run.admin.list("v1", "Event", run.namespace)
-    assert any(event["reason"] == "Unhealthy" and "Readiness probe failed" in event["message"] for event in events)
+    await run.until_event("Unhealthy", "Readiness probe failed")
 
 
 async def test_a_crashing_container_is_restarted_ever_more_slowly(run: Runner) -> None:
@@ -209,7 +217,15 @@ async def test_a_crashing_container_is_restarted_ever_more_slowly(run: Runner) -
     assert status["lastState"]["terminated"]["reason"] == "Error"
     assert status["state"]["waiting"]["message"].startswith("back-off ")
     assert not status["ready"]
-    assert run.log("crash").count("run\n") == status["restartCount"] + 1
+
+    async def each_run_is_counted() -> bool:
+        """By a log and a status of the same moment: neither may have gone on when the other is read."""
+        before = run.log("crash")
+        (main,) = (await run.admin.get("v1", "Pod", run.namespace, "crash"))["status"]["containerStatuses"]
+        waits = waits_for("CrashLoopBackOff")(main) and run.log("crash") == before
+        return waits and before.count("run\n") == main["restartCount"] + 1
+
+    await until(each_run_is_counted, timeout=60, what="the log holds as many runs as the status counts")
     found = await run.until("crash", has_phase("Running"))
     assert not is_ready(found["status"])
 
@@ -325,11 +341,10 @@ async def test_a_missing_volume_source_holds_the_pod(run: Runner) -> None:
     await run.start("files", container, volumes=volumes, restartPolicy="Never")
     status = await run.until_main("files", waits_for("ContainerCreating"))
     assert status["started"] is False
+    await run.until_event("FailedMount", 'configmap "late" not found')
     late = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late", "namespace": run.namespace}}
     await run.admin.create({**late, "data": {"a": "1"}})
     await run.until("files", has_phase("Succeeded"))
-    events = await run.admin.list("v1", "Event", run.namespace)
-    assert any(e["reason"] == "FailedMount" and 'configmap "late" not found' in e["message"] for e in events)
 
 
 async def test_a_pod_has_the_rights_of_its_service_account_only(run: Runner) -> None:
@@ -400,7 +415,7 @@ async def test_a_deadlocked_container_is_restarted(run: Runner) -> None:
     await run.start("stuck", container)
     status = await run.until_main("stuck", lambda c: c["restartCount"] == 1 and "running" in c["state"])
     assert status["lastState"]["terminated"]["exitCode"] == 128 + 15
-    assert run.log("stuck") == "up\nup\n"
+    assert await run.until_logged("stuck", "up\nup\n") == "up\nup\n"
     await run.until("stuck", is_ready)
 
 
@@ -500,7 +515,7 @@ async def test_a_restarted_node_runs_its_pods_again(
         item = pod(namespace, "stays", container, nodeSelector={"node": namespace})
         await admin.create(item)
         await Runner(admin, namespace, first).until("stays", is_ready)
-    pid = int(Runner(admin, namespace, first).log("stays"))
+        pid = int(await Runner(admin, namespace, first).until_logged("stays", "\n"))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     async with ProcessNode(access, workdir=tmp_path, images=images, **names) as second:
