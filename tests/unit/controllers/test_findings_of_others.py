@@ -50,9 +50,9 @@ async def test_health_that_one_account_saw_is_not_told_to_another(cluster: FakeC
     waiter, entries = HealthWaiter(None, Shortcuts(Metrics(), verify=False)), [Entry(KEY, "v1")]  # type: ignore[arg-type]  # no expressions here
     stored = cluster.put(CONFIG_MAPS, config_map("a"))
     cluster.live.versions[KEY] = stored["metadata"]["resourceVersion"]
-    await waiter.wait(cluster.target, entries, 1.0)
+    await waiter.wait(cluster.target, entries, 60.0)
     assert waiter.known_healthy(cluster.target, entries)
     cluster.acting_as = TENANT
     assert not waiter.known_healthy(cluster.target, entries)
-    await waiter.wait(cluster.target, entries, 1.0)
+    await waiter.wait(cluster.target, entries, 60.0)
     assert waiter.known_healthy(cluster.target, entries)

@@ -123,7 +123,7 @@ async def served(tmp_path: Path) -> AsyncIterator[tuple[GitHTTPServer, Store[Git
     async with GitHTTPServer(tmp_path / "git") as server:
         server.repository("models").commit({"c.yaml": "a: 1"})
         store: Store[GitRepository] = Store()
-        spec = {"url": server.url("models"), "interval": "10m", "ref": {"branch": "main"}, "timeout": "10s"}
+        spec = {"url": server.url("models"), "interval": "10m", "ref": {"branch": "main"}, "timeout": "60s"}
         metadata = {"namespace": "team", "name": "repo", "generation": 1, "finalizers": ["finalizers.fluxcd.io"]}
         put(store, GitRepository.from_object({"metadata": metadata, "spec": spec}))
         yield server, store
@@ -183,7 +183,7 @@ async def test_what_was_copied_in_is_still_there_after_a_restart(
 ) -> None:
     server, store = served
     server.repository("shared").commit({"d.yaml": "a: 9"})
-    spec = {"url": server.url("shared"), "interval": "10m", "ref": {"branch": "main"}, "timeout": "10s"}
+    spec = {"url": server.url("shared"), "interval": "10m", "ref": {"branch": "main"}, "timeout": "60s"}
     metadata = {"namespace": "team", "name": "shared", "generation": 1, "finalizers": ["finalizers.fluxcd.io"]}
     put(store, GitRepository.from_object({"metadata": metadata, "spec": spec}))
     changed(store, include=(GitRepositoryInclude(repository=LocalObjectReference(name="shared")),))

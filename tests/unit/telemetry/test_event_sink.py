@@ -121,7 +121,7 @@ class Nowhere:
 
 @asynccontextmanager
 async def recording(
-    receiver: Receiver, writer: Nowhere, *, metrics: Metrics | None = None, drain: float = 5.0
+    receiver: Receiver, writer: Nowhere, *, metrics: Metrics | None = None, drain: float = 60.0
 ) -> AsyncIterator[EventRecorder]:
     """A recorder that delivers until the block ends, and then what is left."""
     async with NotificationSink(receiver.url, pause=0.01) as sink:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import logging as stdlib
@@ -36,6 +37,7 @@ def out() -> Iterator[io.StringIO]:
     ours = [handler for handler in root.handlers if isinstance(handler, logging._Forward)]
     level = root.level
     stream = io.StringIO()
+    gc.collect()  # what tests before have left may complain when it goes, and not between these lines
     logging.configure("trace", stream)
     yield stream
     structlog.configure(**before)
