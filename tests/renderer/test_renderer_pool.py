@@ -140,7 +140,11 @@ class TestReplacement:
 
     @pytest.mark.parametrize(
         "script",
-        ["#!/bin/sh\nexit 3\n", "#!/bin/sh\necho no good >&2\nexit 3\n", "#!/bin/sh\nprintf '\\377\\377\\377\\377'\ncat\n"],
+        [
+            "#!/bin/sh\nexit 3\n",
+            "#!/bin/sh\necho no good >&2\nexit 3\n",
+            "#!/bin/sh\nprintf '\\377\\377\\377\\377'\ncat\n",
+        ],
     )
     async def test_a_program_that_is_no_renderer(self, tmp_path: Path, script: str) -> None:
         program = tmp_path / "program"
