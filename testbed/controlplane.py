@@ -21,7 +21,7 @@ from testbed.certificates import Authority, KeyPair, write_signing_key
 from testbed.ports import free_port
 from testbed.processes import Process, current_run, start, until
 
-_READY = 60.0
+_READY = 240.0
 _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 # Services get addresses that nobody dials; the test bed's node and gateway map them to local ports.
 _SERVICE_RANGE = "10.96.0.0/16"

@@ -405,10 +405,11 @@ async def test_a_deadlocked_container_is_restarted(run: Runner) -> None:
     container = {
         "image": "shell",
         "args": [script],
-        "startupProbe": {"exec": {"command": ["test", "-e", "alive"]}, "periodSeconds": 1},
+        "startupProbe": {"exec": {"command": ["test", "-e", "alive"]}, "periodSeconds": 1, "timeoutSeconds": 60},
         "livenessProbe": {
             "exec": {"command": ["sh", "-c", "test -e twice || { touch twice; exit 1; }"]},
             "periodSeconds": 1,
+            "timeoutSeconds": 60,  # one that is late would be another restart
             "failureThreshold": 1,
         },
     }
@@ -428,7 +429,7 @@ async def test_init_containers_run_first_and_sidecars_stay(run: Runner) -> None:
             "name": "side",
             "args": [sidecar],
             "restartPolicy": "Always",
-            "startupProbe": {"exec": {"command": ["test", "-e", "/shared/up"]}},
+            "startupProbe": {"exec": {"command": ["test", "-e", "/shared/up"]}, "timeoutSeconds": 60},
             **shared,
         },
         {"name": "second", "args": ["echo second >> /shared/order"], **shared},
