@@ -73,7 +73,7 @@ def _version(command: Path, root: Path | None) -> tuple[int, int, int] | None:
     environment = dict(os.environ, GOTOOLCHAIN="local") | ({"GOROOT": str(root)} if root else {})
     try:
         done = subprocess.run(
-            [command, "env", "GOVERSION"], env=environment, capture_output=True, text=True, timeout=30, check=True
+            [command, "env", "GOVERSION"], env=environment, capture_output=True, text=True, timeout=120, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None

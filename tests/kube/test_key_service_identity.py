@@ -13,10 +13,13 @@ import pytest
 from agent.adapters.identity import ServiceAccount
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.config import load
+from agent.adapters.kube.errors import Forbidden
+from agent.adapters.kube.resource import CONFIG_MAPS
 from agent.controllers.kustomization.decryptionidentity import KeyServiceIdentity
 from agent.errors import WeirError
 from testbed.controlplane import ControlPlane
 from testbed.kube import Admin
+from testbed.processes import until
 
 ADDRESS = "https://vault.example.com:8200"
 
@@ -56,7 +59,17 @@ async def weir(control_plane: ControlPlane, admin: Admin, namespace: str) -> Asy
     await admin.apply(binding)
     kubeconfig = control_plane.kubeconfig_for(await admin.token(namespace, "weir"))
     async with KubeClient(await load(str(kubeconfig))) as client:
+        # The authorizer learns of a binding a moment later.
+        await until(lambda: may_read(client, namespace), timeout=60, what="the role is in force")
         yield client
+
+
+async def may_read(client: KubeClient, namespace: str) -> bool:
+    try:
+        await client.find(CONFIG_MAPS, namespace, "any")
+    except Forbidden:
+        return False
+    return True
 
 
 async def test_the_agent_logs_in_to_a_trusted_vault_as_the_service_account_that_it_is(

@@ -17,6 +17,7 @@ from agent.adapters.kube.ratelimit import RateLimit
 from agent.adapters.kube.resource import CONFIG_MAPS, Resource
 from agent.core.objects import ObjectKey
 from testbed.controlplane import ControlPlane
+from testbed.processes import until
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 ONE, TWO = ("team", "one"), ("team", "two")
@@ -250,6 +251,9 @@ async def test_a_connection_with_a_fault_of_ours_is_replaced_and_the_others_go_o
     def fault(_key: ObjectKey, _old: object, _new: object) -> None:
         raise ZeroDivisionError
 
+    async def replaced() -> bool:
+        return await clusters.hold(ONE, "a", read) is not first
+
     await first.live.follow(CONFIG_MAPS)
     first.live.subscribe(fault)
     name = "weir-clusters-fault"
@@ -258,9 +262,7 @@ async def test_a_connection_with_a_fault_of_ours_is_replaced_and_the_others_go_o
     await other.client.apply(CONFIG_MAPS, "default", name, body, field_manager="test")
     try:
         await closed(first)
-        async with asyncio.timeout(60):
-            while await clusters.hold(ONE, "a", read) is first:  # it refuses requests a moment before it is given up
-                await asyncio.sleep(0.05)
+        await until(replaced, timeout=60, what="it refuses requests, and is given up a moment later")
         assert await clusters.hold(TWO, "b", read) is other
     finally:
         await other.client.delete(CONFIG_MAPS, "default", name)

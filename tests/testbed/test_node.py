@@ -377,9 +377,12 @@ for plural in ("configmaps", "secrets"):
     token = open(folder + "/token").read()
     request = urllib.request.Request(url, headers={"Authorization": "Bearer " + token})
     try:
-        print(plural, urllib.request.urlopen(request, context=trust).status)
+        status = urllib.request.urlopen(request, context=trust).status
     except urllib.error.HTTPError as error:
-        print(plural, error.code)
+        status = error.code
+    print(plural, status)
+    if (plural, status) == ("configmaps", 403):
+        sys.exit("the authorizer does not know of the binding yet: try again")
 """
     container = {"image": "python", "args": [script, "/var/run/secrets/kubernetes.io/serviceaccount"]}
     await run.start("reader", container, serviceAccountName="reader", restartPolicy="OnFailure")

@@ -7,7 +7,6 @@ saw them change are read again. Objects that no watch follows are read every few
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,12 +128,13 @@ class HealthWaiter:
         """Return when all are current, by the expressions of `rules` for the kinds that have them.
 
         A namespaced object without a namespace is looked for in `home`. One of `passing` is done when it is gone.
-        A wait that goes on with an earlier one `began` when that did (monotonic seconds).
+        A wait that goes on with an earlier one `began` when that did (seconds of the loop's clock, the monotonic one).
 
         Raises HealthFailedError as soon as one has failed (without `fail_fast`: and no other can still get there), or
         after `timeout` seconds.
         """
-        started = time.monotonic() if began is None else began
+        clock = asyncio.get_running_loop().time  # that of the pauses between the looks
+        started = clock() if began is None else began
         with _checking(target, entries, rules, home) as check:
             look_at = set(check.pending)
             while True:
@@ -143,14 +143,14 @@ class HealthWaiter:
                     if check.verdicts[key].status is Status.NOT_FOUND:
                         check.verdicts[key] = Health(Status.CURRENT)
                 failure = verdict(check.verdicts, fail_fast=self._fail_fast)
-                elapsed = time.monotonic() - started
+                elapsed = clock() - started
                 if failure is None:
                     return HealthPassed(elapsed)
                 if failure:
                     raise HealthFailedError(failure, elapsed)
                 look_at = await _next(check, timeout - elapsed)
                 if not look_at:
-                    raise HealthFailedError(unfinished(check.verdicts), time.monotonic() - started)
+                    raise HealthFailedError(unfinished(check.verdicts), clock() - started)
 
     async def _look(self, check: _Check, keys: set[ObjectKey]) -> None:
         """Find out how these objects are; those that are known to be healthy need not be asked about."""
