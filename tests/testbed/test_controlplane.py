@@ -201,7 +201,7 @@ async def test_waiting_for_an_object_survives_a_restart_of_the_server(tmp_path: 
         def marked(found: Object | None) -> bool:
             return found is not None and "data" in found
 
-        waiting = asyncio.create_task(client.wait_for("v1", "ConfigMap", "default", "late", marked, timeout=60))
+        waiting = asyncio.create_task(client.wait_for("v1", "ConfigMap", "default", "late", marked, timeout=240))
         await own.restart_apiserver()
         late = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "late"}, "data": {"a": "b"}}
         await client.create(late)
