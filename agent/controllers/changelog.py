@@ -32,6 +32,12 @@ class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     record: ChangeRecord
 
 
+class _Withdrawn(msgspec.Struct, frozen=True):
+    """A line of the journal: entries above it (record id and revision) in whose place others have come."""
+
+    withdrawn: tuple[tuple[str, str], ...]
+
+
 class ChangeLog:
     """The last changes, and what each slot referred to before. With a `journal` they outlive the process.
 
@@ -44,6 +50,7 @@ class ChangeLog:
         self._slots = slots
         self._served: dict[tuple[ObjectKey, str], dict[str, str]] = {}
         self._journal = journal
+        self._withdrawn: list[tuple[str, str]] = []
         self.restored = asyncio.Event()
         self.restored.set()
         self.news = asyncio.Event()
@@ -54,8 +61,11 @@ class ChangeLog:
         """Write entries of this log where they outlive the process."""
         if entries:
             self.news.set()
-        if self._journal is not None and entries:
-            await asyncio.to_thread(self._journal.append, [msgspec.json.encode(entry) for entry in entries])
+        withdrawn, self._withdrawn = self._withdrawn, []
+        lines = [msgspec.json.encode(_Withdrawn(tuple(withdrawn)))] if withdrawn else []
+        lines += [msgspec.json.encode(entry) for entry in entries]
+        if self._journal is not None and lines:
+            await asyncio.to_thread(self._journal.append, lines)
 
     def add(self, entries: Iterable[ChangeEntry]) -> tuple[ChangeEntry, ...]:
         """Append; returns those that were not in the log yet (same record at the same revision)."""
@@ -72,6 +82,19 @@ class ChangeLog:
             self._remember(entry.record)
             fresh.append(entry)
         return tuple(fresh)
+
+    def complete(self, entries: Iterable[ChangeEntry], by: Iterable[ChangeEntry]) -> tuple[ChangeEntry, ...]:
+        """Put others in the place of entries, of which more has become known; returns those that were not in the log.
+
+        One that is the same record as an entry takes its place, and counts as new to the log.
+        """
+        marks = {_mark(entry) for entry in entries} & self._ids
+        self._withdrawn += sorted(marks)
+        self._ids -= marks
+        kept = [entry for entry in self._entries if _mark(entry) not in marks]
+        self._entries.clear()
+        self._entries.extend(kept)
+        return self.add(by)
 
     def lines(self) -> list[bytes]:
         """All entries as JSON, oldest first."""
@@ -129,9 +152,16 @@ class ChangeLog:
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[ChangeEntry]:
     """The entries that can be read: the last line may be cut, and another version may have written differently."""
+    found: dict[tuple[str, str], ChangeEntry] = {}
     for line in lines:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            yield msgspec.json.decode(line, type=ChangeEntry)
+            entry = msgspec.json.decode(line, type=ChangeEntry)
+            found.setdefault(_mark(entry), entry)
+            continue
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            for mark in msgspec.json.decode(line, type=_Withdrawn).withdrawn:
+                found.pop(mark, None)
+    yield from found.values()
 
 
 def _bytes(reference: Ref | None) -> int:

@@ -16,18 +16,19 @@ from agent.adapters.kube.target import Target
 from agent.api.changepolicy import ChangePolicy
 from agent.api.datatrigger import DataTrigger
 from agent.api.kustomization import Kustomization
+from agent.controllers.announcing import Announcer, Question, Subject
 from agent.controllers.applied import Applied, AppliedObjects
-from agent.controllers.changelog import ChangeEntry, ChangeLog
+from agent.controllers.changelog import ChangeLog
 from agent.controllers.contentmoves import ContentMoves
 from agent.controllers.kustomization.build import Builder, Built
 from agent.controllers.resolution import Resolution
 from agent.controllers.sources import SourceSnapshot
-from agent.controllers.telling import EVENTS_PER_PASS, Teller, source_name, worth_an_event
+from agent.controllers.telling import Teller, source_name
 from agent.core.concealment import concealed_record
 from agent.core.models import ChangeRecord, Commit, FileChange, Ref, RenderedSet, Resolve, Rules, changes
 from agent.core.models.elsewhere import Elsewhere, OtherBuild
 from agent.core.objects import ObjectKey
-from agent.core.policy.judging import fault, overruled
+from agent.core.policy.judging import fault, hinges_on_content, overruled
 from agent.core.policy.referencing import rules_of
 from agent.errors import WeirError
 from agent.telemetry.events import EventRecorder, Involved, reference_to
@@ -75,6 +76,7 @@ class ChangeRecorder:
         self._policies = policies
         self._resolution = resolution
         self.teller = Teller(log, live, events, metrics, triggers=triggers)
+        self.announcer = Announcer(self.teller, resolution)
         self.applied = AppliedObjects()
         self.moves = ContentMoves(
             log,
@@ -85,15 +87,15 @@ class ChangeRecorder:
             learned=self.applied.moved,
             suspended=suspended,
         )
-        self._unannounced: dict[Key, tuple[ChangeEntry, ...]] = {}
         self._applied: dict[Key, Applied] = {}
         self._waiting: dict[Key, tuple[str, Detected]] = {}
         self._home: dict[Key, OtherBuild] = {}
 
     def forget(self, key: Key) -> None:
         """The Kustomization is gone."""
-        for kept in (self._unannounced, self._applied, self._waiting, self._home):
+        for kept in (self._applied, self._waiting, self._home):
             kept.pop(key, None)
+        self.announcer.forget(key)
         self.moves.forget(key)
         self.applied.forget(key)
 
@@ -151,52 +153,42 @@ class ChangeRecorder:
         commit = Commit(old=old_revision, new=source.revision, author=source.author or None)
         # here and not in the thread: stores belong to the loop; those of this cluster say nothing of another one
         canaries = list(self._canaries()) if kustomization.spec.kube_config is None else []
+        compare = partial(
+            self._compare,
+            old,
+            built.rendered,
+            commit,
+            "/".join(key),
+            canaries=canaries,
+            rules=rules_of(policies),
+            elsewhere=self._others(kustomization),
+        )
+        before = self.moves.floats.known(key)
+
+        async def records_with(answers: Mapping[str, Ref]) -> list[ChangeRecord]:
+            resolve = _resolve(before, answers) if before or answers else None
+            return await asyncio.to_thread(compare, resolve=resolve)
+
+        def shown(records: Sequence[ChangeRecord]) -> list[ChangeRecord]:
+            told = (concealed_record(record, exposed) for record in records)
+            return [overruled(policies, record) for record in told if record is not None]
+
+        async def shown_with(later_answers: Mapping[str, Ref]) -> list[ChangeRecord]:
+            return shown(await records_with({**answers, **later_answers}))
+
         try:
-            compare = partial(
-                self._compare,
-                old,
-                built.rendered,
-                commit,
-                "/".join(key),
-                canaries=canaries,
-                rules=rules_of(policies),
-                elsewhere=self._others(kustomization),
-            )
-            records = await asyncio.to_thread(compare)
-            if resolve := await self._resolve(key, records, policies):
-                records = await asyncio.to_thread(compare, resolve=resolve)
+            records = await records_with({})
+            awaited, later = _asked_about(records, policies)
+            answers = await self._resolution.resolved(awaited, policies)
+            if answers:
+                records = await records_with(answers)
         except Exception:  # noqa: BLE001 - a bug in telling of a change must not keep the change from the cluster
             structlog.get_logger().exception("changes of models and data cannot be told", revision=source.revision)
             return Detected(source.revision, None, new=True)
-        told = (concealed_record(record, exposed) for record in records)
-        shown = [overruled(policies, record) for record in told if record is not None]
-        fresh = self.teller.add(shown, kustomization, source_name(kustomization), source.revision)
-        self._unannounced[key] = (self._unannounced.get(key, ()) + fresh)[-EVENTS_PER_PASS:]
-        involved = reference_to(kustomization)
-        for entry in worth_an_event(fresh):
-            self.teller.event(involved, entry)
-        await self.teller.tell(fresh)
-        return Detected(source.revision, tuple(shown), new=True)
-
-    async def _resolve(
-        self, key: Key, records: Sequence[ChangeRecord], policies: Sequence[ChangePolicy]
-    ) -> Resolve | None:
-        """What registries know about the references that change; None if nobody is asked, or nobody knows.
-
-        What floats on the old side is what it was when it was last looked at: by now it may mean the new content.
-        """
-        before = self.moves.floats.known(key)
-        refs = [ref for r in records for ref in (r.new, r.old if r.old and r.old.pinned is True else None) if ref]
-        now = await self._resolution.resolved(refs, policies, hurry=True)
-        if not (before or now):
-            return None
-
-        def resolve(side: str, _key: ObjectKey, _slot: str, ref: Ref) -> Ref:
-            current = now.get(ref.canonical) if side == "new" or ref.pinned is True else None
-            known = current or (before.get(ref.canonical) if side == "old" else None)
-            return msgspec.structs.replace(known, spelling=ref.spelling) if known is not None else ref
-
-        return resolve
+        subject = Subject(reference_to(kustomization), source_name(kustomization), source.revision, kustomization)
+        told = shown(records)
+        await self.announcer.announce(subject, told, Question(later, policies, shown_with))
+        return Detected(source.revision, tuple(told), new=True)
 
     def announce(
         self,
@@ -218,9 +210,7 @@ class ChangeRecorder:
             self._home[key] = OtherBuild(built.rendered, namespaces)
         self._applied[key] = Applied(revision, built.digest, built.rendered, built.exposed, rules_of(policies))
         self.applied.put(key, self._applied[key])
-        fresh = self._unannounced.pop(key, ())
-        for entry in worth_an_event(fresh):
-            self.teller.on_object(kustomization, entry)
+        self.announcer.applied(kustomization)
 
     async def record_files(
         self,
@@ -241,14 +231,14 @@ class ChangeRecorder:
         policies = [policy for policy in self._policies() if policy.namespace == namespace and not policy.spec.suspend]
         rules = rules_of(policy for policy in policies if not fault(policy))
         compare = partial(changes, None, RenderedSet(()), files, commit, history=self._log.earlier, rules=rules)
+
+        async def records_with(answers: Mapping[str, Ref]) -> list[ChangeRecord]:
+            return await asyncio.to_thread(compare, resolve=_resolve({}, answers))
+
         records = await asyncio.to_thread(compare)
-        now = await self._resolution.resolved([r.new for r in records if r.new], policies, source=url)
-        if now:
-            records = await asyncio.to_thread(compare, resolve=_of_new_side(now))
-        fresh = self.teller.add(records, None, source, snapshot.revision)
-        for entry in worth_an_event(fresh):
-            self.teller.event(involved, entry)
-        await self.teller.tell(fresh)
+        refs = [record.new for record in records if record.new is not None]
+        question = Question(refs, policies, records_with, url)
+        await self.announcer.announce(Subject(involved, source, snapshot.revision), records, question)
 
     def _others(self, kustomization: Kustomization) -> Elsewhere:
         """What other Kustomizations have applied to this cluster; nothing is known of what is on another one."""
@@ -300,9 +290,28 @@ class ChangeRecorder:
         )
 
 
-def _of_new_side(now: Mapping[str, Ref]) -> Resolve:
+def _asked_about(records: Sequence[ChangeRecord], policies: Sequence[ChangePolicy]) -> tuple[list[Ref], list[Ref]]:
+    """The references that registries may know more about: those that the apply waits for, and the others.
+
+    It waits for what floats, since nothing else says what it is about to become, and for what decides if a change is
+    held. What floats on the old side is what it was when it was last looked at: by now it may mean the new content.
+    """
+    awaited: list[Ref] = []
+    later: list[Ref] = []
+    for record in records:
+        decides = hinges_on_content(policies, record)
+        for ref in (record.new, record.old if record.old and record.old.pinned is True else None):
+            if ref is not None:
+                (awaited if decides or ref.pinned is not True else later).append(ref)
+    return awaited, later
+
+
+def _resolve(before: Mapping[str, Ref], now: Mapping[str, Ref]) -> Resolve:
+    """Adds what is known: `now`, and `before` of what floats on the old side."""
+
     def resolve(side: str, _key: ObjectKey, _slot: str, ref: Ref) -> Ref:
-        known = now.get(ref.canonical) if side == "new" else None
+        current = now.get(ref.canonical) if side == "new" or ref.pinned is True else None
+        known = current or (before.get(ref.canonical) if side == "old" else None)
         return msgspec.structs.replace(known, spelling=ref.spelling) if known is not None else ref
 
     return resolve

@@ -15,21 +15,16 @@ from agent.core.models import Ref
 
 _SHORTEST: Final = 1.0
 _PATIENCE: Final = 20.0
-"""Seconds that an apply waits for registries; what is not known by then is unresolved."""
-_HURRY: Final = 2.0
-"""The same where each text says itself what it means: registries know no more than sizes and which files are served."""
+"""Seconds that registries are waited for; what is not known by then is unresolved."""
 
 
 class Resolution:
     """Whom policies name is asked, with what they name."""
 
-    def __init__(
-        self, resolver: Resolver, access: RegistryAccess, *, patience: float = _PATIENCE, hurry: float = _HURRY
-    ) -> None:
+    def __init__(self, resolver: Resolver, access: RegistryAccess, *, patience: float = _PATIENCE) -> None:
         self._resolver = resolver
         self._access = access
         self._patience = patience
-        self._hurry = hurry
 
     async def resolved(
         self,
@@ -38,31 +33,27 @@ class Resolution:
         *,
         source: str = "",
         again: bool = False,
-        hurry: bool = False,
     ) -> dict[str, Ref]:
         """The references that some registry knows more about, by canonical text. Never raises.
 
         Registries that take too long are not waited for; their answers are there the next time. With `again`, also
         what is known for ever is asked for. `source` is the address of the repository that the references are from.
-        Who is in a `hurry` waits for what floats only.
         """
         interval = interval_of(policies)
         wanted = {ref.canonical: ref for ref in refs}
         if interval is None or not wanted:
             return {}
-        floats = any(ref.pinned is not True for ref in wanted.values())
-        patience = self._hurry if hurry and not floats else self._patience
         began = time.monotonic()
         try:
             asked = self._access.prepared(policies, tuple(wanted.values()), source)
-            access_for = await asyncio.wait_for(asked, patience)
+            access_for = await asyncio.wait_for(asked, self._patience)
         except TimeoutError:
             return {}
         tasks = {
             canonical: asyncio.create_task(self._resolver.resolve(ref, access_for, ttl=interval, again=again))
             for canonical, ref in wanted.items()
         }
-        done, late = await asyncio.wait(tasks.values(), timeout=max(patience - (time.monotonic() - began), 0.0))
+        done, late = await asyncio.wait(tasks.values(), timeout=max(self._patience - (time.monotonic() - began), 0.0))
         for task in late:
             task.cancel()
         found = {canonical: task.result() for canonical, task in tasks.items() if task in done}

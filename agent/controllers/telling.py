@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -53,6 +53,24 @@ class Teller:
 
         Files come by no Kustomization; `source` is `Kind/namespace/name`.
         """
+        return self._log.add(self._entries(records, kustomization, source, revision))
+
+    def complete(
+        self,
+        entries: Sequence[ChangeEntry],
+        records: Iterable[ChangeRecord],
+        kustomization: Kustomization | None,
+        source: str,
+        revision: str,
+    ) -> tuple[ChangeEntry, ...]:
+        """Put records, of which more is known, in the place of entries of the log; returns what was not in it."""
+        places = {(entry.record.object, entry.record.slot) for entry in entries}
+        known = [record for record in records if (record.object, record.slot) in places]
+        return self._log.complete(entries, self._entries(known, kustomization, source, revision))
+
+    def _entries(
+        self, records: Iterable[ChangeRecord], kustomization: Kustomization | None, source: str, revision: str
+    ) -> Iterator[ChangeEntry]:
         if kustomization is not None:
             namespace, name, labels = kustomization.namespace, kustomization.name, kustomization.metadata.labels
         else:
@@ -61,12 +79,14 @@ class Teller:
         by = f"{namespace}/{name}" if kustomization is not None else ""
         now, triggers = datetime.now(UTC), list(self._triggers())
         named = (with_jobs(record, namespace, name, labels, triggers) for record in records)
-        return self._log.add(
-            ChangeEntry(
+        for record in named:
+            yield ChangeEntry(
                 at=now, kustomization=by, source=source, revision=revision, text=record.describe(), record=record
             )
-            for record in named
-        )
+
+    async def keep(self, fresh: Sequence[ChangeEntry]) -> None:
+        """Have entries outlive the process that are told of later."""
+        await self._log.keep(fresh)
 
     async def tell(self, fresh: Sequence[ChangeEntry]) -> None:
         """In log and metrics. The first look at a large application finds hundreds: others get their turn between."""

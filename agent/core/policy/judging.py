@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from agent.api.changepolicy import ACTIONS, ChangePolicy, ChangeRule, UnreadablePolicy
 from agent.api.duration import parse_duration
-from agent.core.models.record import REVERT_TO, Action, ChangeRecord, Reason
+from agent.core.models.record import REVERT_TO, Action, ChangeRecord, Operation, Reason
 from agent.core.models.references import Reference
 from agent.core.policy import referencing, windows
 
@@ -33,6 +33,12 @@ _KSERVE = "serving.kserve.io"
 _ROLLED_OUT = frozenset({"InferenceService", "LLMInferenceService"})
 """Of KServe's kinds those that a Canary can have. The others (runtimes, base configurations, storage containers) are
 shared: an edit replaces the pods of all who use them at once, whatever Canaries these have."""
+_TOLD_APART: Mapping[Operation, tuple[Operation, ...]] = {
+    "added": ("added", "moved"),
+    "removed": ("removed", "moved"),
+    "changed": ("changed", "respelled", "metadata-only"),
+}
+"""What may turn out to have happened once a registry has told what references mean, by what the text says."""
 _SHORTEST_COMMIT = 7
 _LISTED = 5
 """Changes or references that a message names; the others are counted."""
@@ -130,6 +136,13 @@ def overruled(policies: Sequence[ChangePolicy], record: ChangeRecord) -> ChangeR
         return record
     reason = Reason("policy", f"ChangePolicy {found.policy}: {_told(found)}")
     return replace(record, action=_ACTIONS[found.action], reason=reason)
+
+
+def hinges_on_content(policies: Sequence[ChangePolicy], record: ChangeRecord) -> bool:
+    """Whether it depends on what references mean if a change is held: gates ask for digests, rules for operations."""
+    possible = _TOLD_APART.get(record.op, (record.op,))
+    found = [{one.action for one in _rulings(policies, replace(record, op=op))} for op in possible]
+    return any("gate" in actions for actions in found) or len({"hold" in actions for actions in found}) > 1
 
 
 def _triggers(policies: Iterable[ChangePolicy], record: ChangeRecord) -> frozenset[str]:

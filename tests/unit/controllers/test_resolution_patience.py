@@ -1,33 +1,62 @@
-"""For how long an apply waits for registries that do not answer."""
+"""For how long registries that do not answer are waited for, and by whom."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from controller_cluster import FakeCluster
 from msgspec.structs import replace
 
+from agent.adapters.journal import Journal
 from agent.api.changepolicy import ChangePolicy
+from agent.api.kustomization import Kustomization
+from agent.controllers.changelog import ChangeLog
+from agent.controllers.changes import ChangeRecorder, Detected
+from agent.controllers.kustomization.build import Built
 from agent.controllers.resolution import Resolution
-from agent.core.models import Digest, Ref, parse
+from agent.controllers.sources import SourceSnapshot
+from agent.core.fingerprint import fingerprint_of
+from agent.core.inventory import Inventory
+from agent.core.models import Blob, Digest, FileChange, Ref, parse
+from agent.core.objects import ObjectKey
+from agent.telemetry.events import Involved, ObjectReference
+from agent.telemetry.metrics import Metrics
 
-POLICY = ChangePolicy.from_object(
+PINNED, FLOATING = parse(f"hf://org/m@{'a' * 40}"), parse("hf://org/m@main")
+OLD, NEW = "1" * 40, "2" * 40
+KUSTOMIZATION = Kustomization.from_object(
     {
-        "metadata": {"namespace": "ml", "name": "p"},
-        "spec": {"resolution": {"interval": "1m", "registries": [{"scheme": "hf"}]}},
+        "metadata": {"namespace": "ml", "name": "app", "uid": "u"},
+        "spec": {"interval": "10m", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "repo"}},
     }
 )
-PINNED, FLOATING = parse(f"hf://org/m@{'a' * 40}"), parse("hf://org/m@main")
+
+
+def policy(*rules: dict[str, Any]) -> ChangePolicy:
+    return ChangePolicy.from_object(
+        {
+            "metadata": {"namespace": "ml", "name": "p"},
+            "spec": {
+                "rules": list(rules),
+                "resolution": {"interval": "1m", "registries": [{"scheme": "hf"}, {"scheme": "git-lfs"}]},
+            },
+        }
+    )
 
 
 class Silent:
     """A registry, and a login to it, that answer once they are told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, same: bool = False) -> None:
+        self.asked = asyncio.Event()
         self.answers = asyncio.Event()
         self.logs_in = asyncio.Event()
         self.logs_in.set()
+        self.same = same
 
     async def prepared(self, *_: Any) -> Any:
         """How to reach it."""
@@ -35,39 +64,197 @@ class Silent:
         return lambda _ref: None
 
     async def resolve(self, ref: Ref, *_: Any, **_options: Any) -> Ref:
-        """What it knows."""
+        """What it knows: other files for each reference, or the same for all."""
+        self.asked.set()
         await self.answers.wait()
-        return replace(ref, digest=Digest("sha256", "a" * 64, "files", "sha256"))
+        value = "a" if self.same else ref.canonical[-1]
+        return replace(ref, digest=Digest("sha256", value * 64, "files", "sha256"))
 
 
-def resolution(registry: Any, *, patience: float, hurry: float) -> Resolution:
-    return Resolution(registry, registry, patience=patience, hurry=hurry)
+class Told:
+    """Takes events: their reasons, and the kinds of what they are about."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+        self._news = asyncio.Event()
+
+    def event(self, involved: Involved, _kind: str, reason: str, *_: Any, **_more: Any) -> None:
+        """Remember it."""
+        self.events.append((involved.reference.kind, reason))
+        self._news.set()
+
+    async def hears(self, *wanted: tuple[str, str]) -> None:
+        """Wait until these events have come, and no others."""
+        async with asyncio.timeout(60):
+            while self.events != list(wanted):
+                self._news.clear()
+                await self._news.wait()
+
+
+class Story:
+    """A recorder that asks `registry`, whose Kustomization has a service of one model applied."""
+
+    def __init__(self, registry: Silent, *rules: dict[str, Any], journal: Journal | None = None) -> None:
+        self.log = ChangeLog(journal=journal)
+        self.told = Told()
+        self.policies = [policy(*rules)]
+        self.cluster = FakeCluster()
+        self.nobody: Any = None
+        events: Any = self.told
+        asked: Any = registry
+        self.recorder = ChangeRecorder(
+            self.log,
+            self.nobody,
+            self.cluster.live,
+            events,
+            Metrics(),
+            canaries=list,
+            policies=lambda: self.policies,
+            resolution=Resolution(asked, asked, patience=3600.0),
+        )
+
+    async def begin(self) -> None:
+        """Apply the old model, with nobody asked."""
+        built = build(OLD)
+        await self.recorder.detect(KUSTOMIZATION, snapshot("1"), built, self.nobody)
+        self.recorder.announce(KUSTOMIZATION, built, "main@sha1:1", (), self.cluster.target)
+        self.told.events.clear()
+
+    async def detect(self, model: str) -> Detected:
+        """What the commit after it changes."""
+        async with asyncio.timeout(60):
+            return await self.recorder.detect(KUSTOMIZATION, snapshot("2"), build(model), self.nobody, self.policies)
+
+    def found(self) -> list[tuple[str, str | None]]:
+        """Operation and new digest of the records of the second commit, oldest first."""
+        records = [entry.record for entry in self.log.entries() if entry.revision == "main@sha1:2"]
+        return [(one.op, str(one.new.digest) if one.new and one.new.digest else None) for one in reversed(records)]
+
+
+def snapshot(commit: str) -> SourceSnapshot:
+    tree: Any = None
+    return SourceSnapshot(revision=f"main@sha1:{commit}", digest="sha256:b", tree=tree)
+
+
+def build(model: str) -> Built:
+    service = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "chat", "namespace": "ml"},
+        "spec": {"predictor": {"model": {"storageUri": f"hf://org/m:{model}"}}},
+    }
+    return Built(f"sha256:{model}", (), Inventory(), (json.dumps(service).encode(),), None, False)
+
+
+async def test_a_pinned_change_waits_for_no_registry() -> None:
+    story = Story(registry := Silent())
+    await story.begin()
+    detected = await story.detect(NEW)
+    assert [record.op for record in detected.records or ()] == ["changed"]
+    # it is in the log already, for a rollout that begins now
+    assert story.found() == [("changed", None)]
+    story.recorder.announce(KUSTOMIZATION, build(NEW), "main@sha1:2", story.policies, story.cluster.target)
+    registry.answers.set()
+    await story.told.hears(("Kustomization", "ModelChanged"))
+    assert story.found() == [("changed", f"sha256:{'2' * 64}")]
+
+
+async def test_what_an_answer_makes_of_a_change_is_told_and_not_what_the_text_said() -> None:
+    story = Story(registry := Silent(same=True))
+    await story.begin()
+    await story.detect(NEW)
+    registry.answers.set()
+    await story.told.hears(("Kustomization", "ModelMetadataOnly"))
+    assert story.found() == [("metadata-only", f"sha256:{'a' * 64}")]
+
+
+async def test_objects_hear_of_a_change_that_is_answered_after_they_were_applied() -> None:
+    story = Story(registry := Silent())
+    await story.begin()
+    service = json.loads(build(OLD).rendered[0])
+    service["metadata"] |= {"uid": "s", "resourceVersion": "1"}
+    key = ObjectKey("serving.kserve.io", "InferenceService", "ml", "chat")
+    story.cluster.live.seen[key] = fingerprint_of(service)
+    await story.detect(NEW)
+    story.recorder.announce(KUSTOMIZATION, build(NEW), "main@sha1:2", story.policies, story.cluster.target)
+    registry.answers.set()
+    await story.told.hears(("Kustomization", "ModelChanged"), ("InferenceService", "ModelChanged"))
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ({"action": "hold", "operations": ["changed"]},),
+        ({"action": "gate", "trigger": {"name": "t"}},),
+    ],
+)
+async def test_a_change_whose_rule_depends_on_its_content_waits(rules: Sequence[dict[str, Any]]) -> None:
+    story = Story(registry := Silent(same=True), *rules)
+    await story.begin()
+    deciding = asyncio.create_task(story.detect(NEW))
+    async with asyncio.timeout(60):
+        await registry.asked.wait()
+    assert not deciding.done()
+    assert story.found() == []
+    registry.answers.set()
+    assert [record.op for record in (await deciding).records or ()] == ["metadata-only"]
+    assert story.found() == [("metadata-only", f"sha256:{'a' * 64}")]
+
+
+async def test_what_floats_is_waited_for() -> None:
+    story = Story(registry := Silent())
+    await story.begin()
+    deciding = asyncio.create_task(story.detect("main"))
+    async with asyncio.timeout(60):
+        await registry.asked.wait()
+    assert not deciding.done()
+    assert story.found() == []
+    registry.answers.set()
+    await deciding
+    assert story.found() == [("changed", f"sha256:{'n' * 64}")]
+
+
+async def test_a_journal_knows_the_answered_record_alone(tmp_path: Any) -> None:
+    journal = Journal(tmp_path / "changes", limit=1000)
+    story = Story(registry := Silent(), journal=journal)
+    await story.begin()
+    await story.detect(NEW)
+    registry.answers.set()
+    await story.told.hears(("Kustomization", "ModelChanged"))
+    await story.recorder.announcer.stop()
+    read = ChangeLog(journal=Journal(tmp_path / "changes", limit=1000))
+    assert [entry.record for entry in read.entries()] == [entry.record for entry in story.log.entries()]
+
+
+async def test_what_was_asked_when_the_agent_ends_is_told_by_its_text(tmp_path: Any) -> None:
+    story = Story(Silent(), journal=Journal(tmp_path / "changes", limit=1000))
+    await story.begin()
+    await story.detect(NEW)
+    await story.recorder.announcer.stop()
+    read = ChangeLog(journal=Journal(tmp_path / "changes", limit=1000))
+    assert [entry.record.op for entry in read.entries()] == ["changed", "added"]
+    assert story.told.events == [("Kustomization", "ModelChanged")]
+
+
+async def test_a_source_waits_for_no_registry_either() -> None:
+    story = Story(registry := Silent())
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'c' * 64}\nsize 1\n"
+    files = [FileChange("weights.bin", None, Blob(pointer.encode()))]
+    involved = Involved(ObjectReference(api_version="v1", kind="GitRepository", namespace="ml", name="repo", uid="u"))
+    async with asyncio.timeout(60):
+        await story.recorder.record_files(
+            "GitRepository/ml/repo", involved, snapshot("2"), "main@sha1:1", files, url="https://git.example/x"
+        )
+    assert story.told.events == []
+    registry.answers.set()
+    await story.told.hears(("GitRepository", "DataAdded"))
 
 
 @pytest.mark.parametrize("silent", ["answers", "logs_in"])
-async def test_a_registry_that_is_silent_holds_no_pinned_change_up(silent: str) -> None:
-    registry = Silent()
+async def test_patience_ends(silent: str) -> None:
+    registry: Any = Silent()
     registry.answers.set()
     getattr(registry, silent).clear()
-    asking = resolution(registry, patience=3600.0, hurry=0.05)
+    asking = Resolution(registry, registry, patience=0.05)
     async with asyncio.timeout(60):
-        assert await asking.resolved([PINNED], [POLICY], hurry=True) == {}
-
-
-async def test_what_floats_is_waited_for_and_so_is_everything_where_there_is_no_hurry() -> None:
-    registry = Silent()
-    asking = resolution(registry, patience=3600.0, hurry=0.0)
-    for refs, hurry in (([PINNED, FLOATING], True), ([PINNED], False)):
-        registry.answers.clear()
-        waiting = asyncio.create_task(asking.resolved(refs, [POLICY], hurry=hurry))
-        _, pending = await asyncio.wait({waiting}, timeout=0.2)
-        assert pending
-        registry.answers.set()
-        async with asyncio.timeout(60):
-            assert set(await waiting) == {ref.canonical for ref in refs}
-
-
-async def test_patience_ends() -> None:
-    asking = resolution(Silent(), patience=0.05, hurry=0.0)
-    async with asyncio.timeout(60):
-        assert await asking.resolved([FLOATING], [POLICY], hurry=True) == {}
+        assert await asking.resolved([PINNED, FLOATING], [policy()]) == {}

@@ -72,6 +72,27 @@ def test_a_text_that_means_the_same_is_held_by_no_rule_unless_named() -> None:
     assert judging.ruling([rules({"action": "hold", "operations": ["respelled"]})], record) == ("hold", "p", "")
 
 
+@pytest.mark.parametrize(
+    ("listed", "waits"),
+    [
+        ((), False),
+        (({"action": "alert"}, {"action": "hold"}), False),
+        (({"action": "hold"},), True),  # not if it turns out to be respelled
+        (({"action": "canary"},), True),
+        (({"action": "hold", "operations": ["respelled"]},), True),
+        (({"action": "hold", "operations": ["changed", "respelled", "metadata-only"]},), False),
+        (({"action": "hold", "operations": ["floated"]},), False),
+        (({"action": "hold", "kinds": ["adapter"]},), False),
+        (
+            ({"action": "gate", "trigger": {"name": "t"}, "operations": ["changed", "respelled", "metadata-only"]},),
+            True,
+        ),
+    ],
+)
+def test_what_content_decides_is_waited_for(listed: tuple[dict[str, Any], ...], waits: bool) -> None:
+    assert judging.hinges_on_content([rules(*listed)], RECORD) is waits
+
+
 def test_the_record_tells_what_a_policy_does() -> None:
     held = judging.overruled([rules({"action": "hold"})], RECORD)
     assert (held.action, held.reason.code, held.reason.message) == ("gate", "policy", "ChangePolicy p: hold")

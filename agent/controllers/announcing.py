@@ -1,0 +1,145 @@
+"""Tells of changes once registries have said what they know of them. Nobody who applies waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import structlog
+
+from agent.api.changepolicy import ChangePolicy
+from agent.api.kustomization import Kustomization
+from agent.controllers.changelog import ChangeEntry
+from agent.controllers.resolution import Resolution, interval_of
+from agent.controllers.telling import EVENTS_PER_PASS, Teller, worth_an_event
+from agent.core.models import ChangeRecord, Ref
+from agent.telemetry.events import Involved
+
+Key = tuple[str, str]
+
+
+class Subject(NamedTuple):
+    """Who is told of changes, and by which revision of which source (`Kind/namespace/name`) they come.
+
+    Changed files come by no Kustomization.
+    """
+
+    involved: Involved
+    source: str
+    revision: str
+    kustomization: Kustomization | None = None
+
+
+class Question(NamedTuple):
+    """References that registries may know more about, and how the records read with their answers.
+
+    `policies` say whom to ask; `url` is the address of the repository that the references are from.
+    """
+
+    refs: Sequence[Ref]
+    policies: Sequence[ChangePolicy]
+    records: Callable[[Mapping[str, Ref]], Awaitable[Sequence[ChangeRecord]]]
+    url: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """Entries of which nobody has heard yet. `applied` by whom, once their objects are."""
+
+    fresh: tuple[ChangeEntry, ...]
+    applied: Kustomization | None = None
+
+
+class Announcer:
+    """Records are in the log at once, as their text has them; those that registries know more of are replaced."""
+
+    def __init__(self, teller: Teller, resolution: Resolution) -> None:
+        self._teller = teller
+        self._resolution = resolution
+        self._unannounced: dict[Key, tuple[ChangeEntry, ...]] = {}
+        self._asked: dict[Key, list[_Asked]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+
+    def forget(self, key: Key) -> None:
+        """The Kustomization is gone."""
+        self._unannounced.pop(key, None)
+        self._asked.pop(key, None)
+
+    async def stop(self) -> None:
+        """Wait for no registry any more: what they are still asked about is told as its text has it."""
+        self._ended.set()
+        if tasks := tuple(self._tasks):
+            await asyncio.wait(tasks)
+
+    async def announce(self, subject: Subject, records: Sequence[ChangeRecord], question: Question) -> None:
+        """Take note of the records, and tell of those that are new: at once, if nobody is to be asked about them."""
+        fresh = self._teller.add(records, subject.kustomization, subject.source, subject.revision)
+        if not (fresh and question.refs) or interval_of(question.policies) is None:
+            self._leave_for_objects(subject, fresh)
+            await self._tell(subject, fresh)
+            return
+        await self._teller.keep(fresh)
+        asked = _Asked(fresh)
+        if subject.kustomization is not None:
+            self._asked.setdefault(_key(subject.kustomization), []).append(asked)
+        task = asyncio.create_task(self._answered(subject, asked, question), name="answers of registries")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def applied(self, kustomization: Kustomization) -> None:
+        """The objects are applied: say on each of them what changed, as soon as that is known."""
+        key = _key(kustomization)
+        for asked in self._asked.get(key, ()):
+            asked.applied = kustomization
+        for entry in worth_an_event(self._unannounced.pop(key, ())):
+            self._teller.on_object(kustomization, entry)
+
+    async def _answered(self, subject: Subject, asked: _Asked, question: Question) -> None:
+        found = await self._answers(question)
+        fresh = asked.fresh
+        if found:
+            try:
+                records = await question.records(found)
+                fresh = self._teller.complete(
+                    asked.fresh, records, subject.kustomization, subject.source, subject.revision
+                )
+            except Exception:  # noqa: BLE001 - what the text says is told all the same
+                structlog.get_logger().exception("answers of registries cannot be told", revision=subject.revision)
+        if subject.kustomization is not None:
+            waiting = self._asked.get(_key(subject.kustomization), [])
+            if asked in waiting:
+                waiting.remove(asked)
+        if asked.applied is None:
+            self._leave_for_objects(subject, fresh)
+        await self._tell(subject, fresh)
+        if asked.applied is not None:
+            for entry in worth_an_event(fresh):
+                self._teller.on_object(asked.applied, entry)
+
+    async def _answers(self, question: Question) -> Mapping[str, Ref]:
+        """What registries say; nothing if the agent ends before they do."""
+        asking = asyncio.create_task(self._resolution.resolved(question.refs, question.policies, source=question.url))
+        ended = asyncio.create_task(self._ended.wait())
+        try:
+            await asyncio.wait({asking, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return asking.result() if asking.done() else {}
+        finally:
+            asking.cancel()
+            ended.cancel()
+
+    def _leave_for_objects(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> None:
+        if subject.kustomization is not None:
+            key = _key(subject.kustomization)
+            self._unannounced[key] = (self._unannounced.get(key, ()) + fresh)[-EVENTS_PER_PASS:]
+
+    async def _tell(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> None:
+        for entry in worth_an_event(fresh):
+            self._teller.event(subject.involved, entry)
+        await self._teller.tell(fresh)
+
+
+def _key(kustomization: Kustomization) -> Key:
+    return kustomization.namespace, kustomization.name
