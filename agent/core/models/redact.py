@@ -18,6 +18,12 @@ _SIGNATURE = re.compile(
     re.IGNORECASE,
 )
 _CREDENTIALS = re.compile(r"://[^/\s@'\"]+@")
+_SLASHED = re.compile(
+    r"://(?!arn:)[^/\s@'\":?#\[]+:(?!\d{1,5}/|\$[({])[^/\s@'\"?#]*/[^\s@'\"?#]*@"
+    r"|://(?:AKIA|ASIA)[A-Z0-9]{16}:[^\s@'\"?#]*@"
+)
+"""User information whose password has slashes, as keys of AWS do. What follows a host's colon is a port, and no password;
+one that begins like a port is known by the form of its user alone."""
 _TABLES = frozenset({"delta", "iceberg"})
 _NETWORK = _TABLES | {"http", "https", "git", "ssh", "ftp", "s3", "oci", "docker", "gs", "hdfs",
                       "webhdfs", "minio", "oss", "r2", "as", "lakefs"}  # fmt: skip
@@ -33,6 +39,8 @@ def redact(text: str) -> str:
     head, sep, tail = text.partition("://")
     schemes = frozenset(head.lower().split("+"))
     if "@" in tail and schemes & _NETWORK:
+        if slashed := _SLASHED.match(text, len(head)):
+            return f"{head}{sep}{HIDDEN}@{text[slashed.end() :]}"
         authority, slash, rest = tail.partition("/")
         # "name@sha256:..." without a path is a digest, and "table@v7" a version: neither is a password.
         user, at, host = authority.rpartition("@")
@@ -48,7 +56,9 @@ def redact_within(text: str) -> str:
     """*text* with the credentials of addresses anywhere in it replaced by ``***``."""
     if "://" not in text:
         return text
-    return _SIGNATURE.sub(rf"\1{HIDDEN}", _CREDENTIALS.sub(rf"://{HIDDEN}@", text))
+    for credentials in (_SLASHED, _CREDENTIALS):
+        text = credentials.sub(rf"://{HIDDEN}@", text)
+    return _SIGNATURE.sub(rf"\1{HIDDEN}", text)
 
 
 def bounded(text: str) -> str:
