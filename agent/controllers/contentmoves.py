@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from agent.adapters.kube.target import Target
+from agent.api.changepolicy import ChangePolicy
 from agent.api.kustomization import Kustomization
 from agent.controllers.changelog import ChangeLog
 from agent.controllers.floats import Floats, Followed
@@ -113,28 +114,37 @@ class ContentMoves:
                 last.setdefault((record.object, record.slot), record)
         done = self._rolled.setdefault(key, set())
         due = [record for record in last.values() if record.action == "rollout" and record.id not in done]
-        for record in self._permitted(followed, referred(due, rendered)):
+        for record in self.permitted(kustomization, followed.policies, referred(due, rendered)):
             if await self.restart(kustomization, followed.target, record):
                 done.add(record.id)
         done &= {record.id for record in last.values()}
 
-    def _permitted(self, followed: Followed, due: Sequence[ChangeRecord]) -> Sequence[ChangeRecord]:
+    def permitted(
+        self, kustomization: Kustomization, policies: Sequence[ChangePolicy], due: Sequence[ChangeRecord]
+    ) -> Sequence[ChangeRecord]:
         """What sync windows let through now, and what somebody has approved; what has to wait is told once."""
-        now, spans = datetime.now(UTC), [window for policy in followed.policies for window in policy.spec.windows]
-        key = (followed.kustomization.namespace, followed.kustomization.name)
+        now, spans = datetime.now(UTC), [window for policy in policies for window in policy.spec.windows]
+        key = (kustomization.namespace, kustomization.name)
+        told = self._held.setdefault(key, set())
         if windows.permitted(spans, now):
-            self._held.pop(key, None)
+            told -= {record.id for record in due}
             return due
-        opening, told = windows.opens(spans, now), self._held.setdefault(key, set())
+        opening = windows.opens(spans, now)
         until = f"until {opening:%Y-%m-%d %H:%M} UTC" if opening else "for at least a week"
         for record in due:
             if record.reason.code != APPROVED and record.id not in told:
                 told.add(record.id)
                 message = f"{record.describe()}: no pod is started anew outside of the sync windows, {until}"
                 structlog.get_logger().info(message, changeId=record.id)
-                involved = reference_to(followed.kustomization)
+                involved = reference_to(kustomization)
                 self._events.event(involved, "Normal", "RolloutHeld", message, component=COMPONENT)
         return [record for record in due if record.reason.code == APPROVED]
+
+    def opens(self, policies: Sequence[ChangePolicy]) -> float | None:
+        """Seconds until sync windows let the next change through, None if that is not within a week."""
+        now = datetime.now(UTC)
+        opening = windows.opens([window for policy in policies for window in policy.spec.windows], now)
+        return (opening - now).total_seconds() + 1.0 if opening is not None else None
 
     async def restart(self, kustomization: Kustomization, cluster: Target, record: ChangeRecord) -> bool:
         """Have pods started anew, with the rights of whoever applies. False if it has to be tried again."""

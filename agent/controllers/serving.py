@@ -23,7 +23,7 @@ from agent.controllers.contentmoves import ContentMoves
 from agent.controllers.kustomization.reporter import COMPONENT
 from agent.controllers.telling import Teller, source_name, worth_an_event
 from agent.core.concealment import concealed_record
-from agent.core.models import Ref, RenderedSet
+from agent.core.models import ChangeRecord, Ref, RenderedSet
 from agent.core.models.references import Reference, references
 from agent.core.models.rendered import Object
 from agent.core.models.running import Stale, pods_of, serving, stale, stale_records
@@ -55,7 +55,7 @@ class StaleReference(NamedTuple):
 
 @dataclass(slots=True)
 class _Watched:
-    """What is applied, and since when (monotonic) each difference is seen."""
+    """What is applied, since when (monotonic) each difference is seen, and the records that wait for a window."""
 
     kustomization: Kustomization
     revision: str
@@ -67,6 +67,7 @@ class _Watched:
     serves: bool = True
     differing: dict[Place, float] = field(default_factory=dict)
     told: dict[Place, StaleReference] | None = None
+    waiting: dict[Place, ChangeRecord] = field(default_factory=dict)
 
 
 class Serving:
@@ -120,6 +121,7 @@ class Serving:
         if known is not None:
             same = known.rendered is rendered
             fresh.serves, fresh.differing, fresh.told = known.serves or not same, known.differing, known.told
+            fresh.waiting = known.waiting
         self._watched[key] = fresh
         self._rounds.news()
 
@@ -204,12 +206,16 @@ class Serving:
         before = watched.told or {}
         fresh = [one for place, one in due.items() if place not in before]
         texts = await self._tell(key, watched, rendered, fresh)
+        watched.waiting = {place: record for place, record in watched.waiting.items() if place in due}
+        await self._restart(watched)
         watched.told = {
             place: _shown(one, now - watched.differing[place], texts.get(place) or before[place].text)
             for place, one in due.items()
             if place in texts or place in before
         }
         waiting = [after - (now - since) for place, since in watched.differing.items() if place not in due]
+        if watched.waiting and (opening := self._moves.opens(watched.policies)) is not None:
+            waiting.append(opening)
         watched.due = min([watched.due, *(now + max(seconds, 0.05) for seconds in waiting)])
         self._metrics.stale_serving.labels(*key).set(len(watched.told))
         if over := [before[place] for place in before if place not in watched.told]:
@@ -234,14 +240,22 @@ class Serving:
             self._teller.event(reference_to(kustomization), entry)
             self._teller.on_object(kustomization, entry)
         await self._teller.tell(entries)
-        for entry in entries:
-            if entry.record.action == "rollout":
-                await self._moves.restart(kustomization, watched.target, entry.record)
+        rolled = {entry.record.id: entry.record for entry in entries if entry.record.action == "rollout"}
+        for one, record in zip(fresh, told, strict=True):
+            if record is not None and record.id in rolled:
+                watched.waiting[one.reference.key, one.reference.slot.name] = rolled[record.id]
         return {
             (one.reference.key, one.reference.slot.name): record.describe()
             for one, record in zip(fresh, told, strict=True)
             if record is not None
         }
+
+    async def _restart(self, watched: _Watched) -> None:
+        """Have pods started anew where policies ask for it and sync windows let it happen now."""
+        kustomization, places = watched.kustomization, {record.id: place for place, record in watched.waiting.items()}
+        for record in self._moves.permitted(kustomization, watched.policies, list(watched.waiting.values())):
+            if await self._moves.restart(kustomization, watched.target, record):
+                del watched.waiting[places[record.id]]
 
 
 def intervals(policies: Iterable[ChangePolicy]) -> tuple[float, float]:

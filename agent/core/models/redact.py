@@ -22,8 +22,8 @@ _SLASHED = re.compile(
     r"://(?!arn:)[^/\s@'\":?#\[]+:(?!\d{1,5}/|\$[({])[^/\s@'\"?#]*/[^\s@'\"?#]*@"
     r"|://(?:AKIA|ASIA)[A-Z0-9]{16}:[^\s@'\"?#]*@"
 )
-"""User information whose password has slashes, as keys of AWS do. What follows a host's colon is a port, and no password;
-one that begins like a port is known by the form of its user alone."""
+"""User information whose password has slashes, as keys of AWS do. What follows the colon of a host is a port, and no
+password; one that begins like a port is known by the form of its user alone."""
 _TABLES = frozenset({"delta", "iceberg"})
 _NETWORK = _TABLES | {"http", "https", "git", "ssh", "ftp", "s3", "oci", "docker", "gs", "hdfs",
                       "webhdfs", "minio", "oss", "r2", "as", "lakefs"}  # fmt: skip

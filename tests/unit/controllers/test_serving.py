@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from agent.adapters.kube.errors import Forbidden
 from agent.api.canary import Canary
@@ -15,6 +16,7 @@ from agent.controllers.changelog import ChangeLog
 from agent.controllers.contentmoves import ContentMoves
 from agent.controllers.serving import Serving, intervals
 from agent.controllers.telling import Teller
+from agent.core.models import Digest, parse
 from agent.telemetry.metrics import Metrics
 from tests.unit.models.manifests import A, B, vllm
 
@@ -47,6 +49,8 @@ class Cluster:
         self.asked: list[str] = []
         self.running = A
         self.refuses = False
+        self.patches: list[str] = []
+        self.unpatchable = False
         self.suspended = False
         self.metrics = Metrics()
         anything: Any = self
@@ -64,11 +68,31 @@ class Cluster:
             clock=lambda: self.now,
         )
         self.serving.wake = self.woken.append
+        self.moves = moves
 
     @property
     def client(self) -> Any:
         """The target's client is the same."""
         return self
+
+    @property
+    def discovery(self) -> Any:
+        """So is its discovery."""
+        return self
+
+    async def resource(self, _api_version: str, kind: str) -> str:
+        """The kind itself."""
+        return kind
+
+    async def get(self, _resource: Any, _namespace: str, _name: str) -> dict[str, Any]:
+        """The Deployment."""
+        return vllm("org/m", "--revision", A)
+
+    async def merge_patch(self, _resource: Any, _namespace: str, name: str, _patch: Any, **_options: Any) -> None:
+        """Note whose pods are started anew."""
+        if self.unpatchable:
+            raise Forbidden("no right to patch", status=403)
+        self.patches.append(name)
 
     def fingerprint(self, _key: Any) -> None:
         """Nothing is known of live objects."""
@@ -181,6 +205,64 @@ async def test_what_a_rollout_is_about_is_told_by_the_rollout(phase: str) -> Non
     cluster.follow(B)
     assert [await cluster.look(at) for at in (60.0, 3600.0)] == [0, 0]
     assert cluster.asked == []
+
+
+def restarting(*windows: dict[str, Any]) -> ChangePolicy:
+    found = policy()
+    rule = {"action": "rollout", "operations": ["stale-serving"]}
+    spec = {"rules": [rule], "windows": list(windows), "serving": {"interval": "1m", "after": "5m"}}
+    return ChangePolicy.from_object({"metadata": {"namespace": "ml", "name": found.name}, "spec": spec})
+
+
+ALWAYS = {"start": "00:00", "end": "00:00"}
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """A cluster with a registry that has told what Git asks for."""
+    cluster, wanted = Cluster(), parse(f"hf://org/m@{B}")
+    told = {wanted.canonical: replace(wanted, digest=Digest("sha256", "b" * 64, "files", "sha256"))}
+    monkeypatch.setattr(cluster.moves.floats, "known", lambda _key: told)
+    return cluster
+
+
+async def test_pods_are_started_anew_inside_of_the_sync_windows_only(known: Cluster) -> None:
+    cluster = known
+    cluster.follow(B, restarting({"mode": "deny", **ALWAYS}))
+    await cluster.look(60.0)
+    assert await cluster.look(360.0) == 1
+    assert await cluster.look(420.0) == 1
+    assert cluster.patches == []
+    held = [event for event in cluster.events if "RolloutHeld" in event]
+    assert len(held) == 1
+    assert "no pod is started anew outside of the sync windows" in held[0]
+    cluster.follow(B, restarting({"mode": "allow", **ALWAYS}))
+    assert [await cluster.look(at) for at in (480.0, 540.0)] == [1, 1]
+    assert cluster.patches == ["chat"]
+
+
+async def test_what_is_over_before_a_window_opens_starts_nothing(known: Cluster) -> None:
+    cluster = known
+    cluster.follow(B, restarting({"mode": "deny", **ALWAYS}))
+    await cluster.look(60.0)
+    assert await cluster.look(360.0) == 1
+    cluster.running = B
+    assert await cluster.look(420.0) == 0
+    cluster.follow(B, restarting())
+    assert await cluster.look(480.0) == 0
+    assert cluster.patches == []
+
+
+async def test_pods_that_could_not_be_started_anew_are_tried_again(known: Cluster) -> None:
+    cluster = known
+    cluster.unpatchable = True
+    cluster.follow(B, restarting())
+    await cluster.look(60.0)
+    assert await cluster.look(360.0) == 1
+    cluster.unpatchable = False
+    assert await cluster.look(420.0) == 1
+    assert await cluster.look(480.0) == 1
+    assert cluster.patches == ["chat"]
 
 
 def test_the_closest_look_that_a_policy_asks_for_is_taken() -> None:
