@@ -25,6 +25,7 @@ from agent.api.datatrigger import DataTrigger
 from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
 from agent.api.meta import Resource
+from agent.controllers.belonging import Belonging
 from agent.controllers.canary import RolloutLog
 from agent.controllers.changelog import ChangeLog
 from agent.controllers.changes import ChangeRecorder
@@ -137,6 +138,7 @@ class Shared:
             policies=self.policies.list,
             resolution=self._resolution(),
             suspended=self._suspended,
+            belonging=Belonging(self.kustomizations.list, self.builder.inputs).of,
         )
 
     def _resolution(self) -> Resolution:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from agent.controllers.sources import SourceSnapshot
 from agent.controllers.telling import Teller, source_name
 from agent.core.concealment import concealed_record
 from agent.core.models import ChangeRecord, Commit, FileChange, Ref, RenderedSet, Resolve, Rules, changes
+from agent.core.models.belonging import with_kustomizations
 from agent.core.models.elsewhere import Elsewhere, OtherBuild
 from agent.core.objects import ObjectKey
 from agent.core.policy.judging import fault, hinges_on_content, overruled
@@ -69,10 +70,12 @@ class ChangeRecorder:
         resolution: Resolution,
         triggers: Callable[[], Iterable[DataTrigger]] = tuple,
         suspended: Callable[[Key], bool] = lambda _key: False,
+        belonging: Callable[[str, Collection[str]], Mapping[str, Sequence[str]]] = lambda _source, _paths: {},
     ) -> None:
         self._log = log
         self._builder = builder
         self._canaries = canaries
+        self._belonging = belonging
         self._policies = policies
         self._resolution = resolution
         self.teller = Teller(log, live, events, metrics, triggers=triggers)
@@ -233,9 +236,10 @@ class ChangeRecorder:
         compare = partial(changes, None, RenderedSet(()), files, commit, history=self._log.earlier, rules=rules)
 
         async def records_with(answers: Mapping[str, Ref]) -> list[ChangeRecord]:
-            return await asyncio.to_thread(compare, resolve=_resolve({}, answers))
+            found = await asyncio.to_thread(compare, resolve=_resolve({}, answers) if answers else None)
+            return with_kustomizations(found, self._belonging(source, {record.object.name for record in found}))
 
-        records = await asyncio.to_thread(compare)
+        records = await records_with({})
         refs = [record.new for record in records if record.new is not None]
         question = Question(refs, policies, records_with, url)
         await self.announcer.announce(Subject(involved, source, snapshot.revision), records, question)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-
-from msgspec.structs import replace
+from collections.abc import Iterable
 
 from agent.adapters.git.errors import GitOperationError
 from agent.adapters.git.local import LocalRepository
-from agent.core.models import Blob, ChangeRecord, FileChange, wants
+from agent.core.models import Blob, FileChange, wants
 from agent.core.models.extract.pointers import SUBMODULE
 from agent.core.plan.listing import Listing
 from agent.core.plan.report import PlanError
@@ -30,16 +28,6 @@ def file_changes(
         if sides != (None, None):
             found.append(FileChange(path, *sides))
     return found, problems
-
-
-def with_readers(records: Sequence[ChangeRecord], readers: Mapping[str, tuple[str, ...]]) -> list[ChangeRecord]:
-    """Records of files name the Kustomizations that read them."""
-    return [
-        replace(record, impact=replace(record.impact, kustomizations=readers[record.object.name]))
-        if record.object.kind == "File" and record.object.name in readers
-        else record
-        for record in records
-    ]
 
 
 def _blob(repository: LocalRepository, listing: Listing, path: str) -> Blob | None:

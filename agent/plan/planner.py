@@ -10,6 +10,7 @@ from typing import NamedTuple
 from agent.adapters.git.local import LocalRepository, LocalRevision
 from agent.adapters.renderer import RendererPool
 from agent.core.models import Commit, changes_across
+from agent.core.models.belonging import nearest, with_kustomizations
 from agent.core.plan.evaluations import evaluated
 from agent.core.plan.fluxobjects import Declared, FluxObjects
 from agent.core.plan.includes import Documents
@@ -23,7 +24,7 @@ from agent.core.sourceignore import IgnoreRules, Pattern
 from agent.plan.building import Builder, Made
 from agent.plan.comparison import Compared, compared
 from agent.plan.declarations import Declarations
-from agent.plan.files import file_changes, with_readers
+from agent.plan.files import file_changes
 from agent.plan.left_out import charts, helm_releases, uncovered
 from agent.plan.located import with_lines
 from agent.plan.reverts import Reverts
@@ -67,7 +68,7 @@ def make_plan(repository: LocalRepository, old: LocalRevision, new: LocalRevisio
         canaries=[*sides.new.flux.canaries],
         rules=rules_of(sides.new.flux.policies),
     )
-    records = evaluated(with_readers(records, _reading(sides)), builds)
+    records = evaluated(with_kustomizations(records, _belonging(sides)), builds)
     records = predicted_jobs(records, *map(_declared, sides[:2]))
     problems += [problem for unit in built for problem in unit.problems]
     problems += [problem for build in builds for problem in helm_releases(build)]
@@ -228,15 +229,18 @@ def _declared(side: Side) -> TriggerDeclarations:
     return TriggerDeclarations(side.flux.triggers, {found.shown: found.object for found in side.flux.kustomizations})
 
 
-def _reading(sides: Sides) -> Mapping[str, tuple[str, ...]]:
-    """Changed file -> the Kustomizations whose build may read it."""
-    found: dict[str, set[str]] = {}
+def _belonging(sides: Sides) -> Mapping[str, tuple[str, ...]]:
+    """Changed file -> the Kustomizations whose build may read it, and those in whose folder it lies."""
+    found: dict[str, set[str]] = {path: set() for path in sides.changed}
     for side in sides[:2]:
+        folders = [(unit.shown, unit.folder) for unit in side.units.found if unit.declared]
+        for path in sides.changed:
+            found[path] |= nearest(path, folders)
         for unit in side.units.found:
             if not unit.declared:
                 continue
             reaches = [reach_of(side.includes, unit, part) for part in unit.parts]
             for path in sides.changed:
                 if any(reach.touched({path}) for reach in reaches):
-                    found.setdefault(path, set()).add(unit.shown)
+                    found[path].add(unit.shown)
     return {path: tuple(sorted(names)) for path, names in found.items()}

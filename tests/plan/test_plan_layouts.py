@@ -198,7 +198,7 @@ def test_patches_of_kustomization_objects_are_no_kustomizations(repository: Plan
     assert record["new"]["canonical"] == "s3://b/two"
 
 
-def test_files_name_the_kustomization_that_reads_them(repository: PlanRepository) -> None:
+def test_files_name_the_kustomization_that_they_belong_to(repository: PlanRepository) -> None:
     generator = "configMapGenerator: [{name: data, files: [x.dvc]}]\n"
     repository.history(
         {
@@ -206,13 +206,15 @@ def test_files_name_the_kustomization_that_reads_them(repository: PlanRepository
             "app/kustomization.yaml": kustomization("s.yaml", more=generator),
             "app/s.yaml": service("s3://b/m"),
             "app/x.dvc": dvc("a"),
+            "app/weights/z.bin": lfs("a"),
             "elsewhere/y.bin": lfs("a"),
         },
-        {"app/x.dvc": dvc("b"), "elsewhere/y.bin": lfs("b")},
+        {"app/x.dvc": dvc("b"), "app/weights/z.bin": lfs("b"), "elsewhere/y.bin": lfs("b")},
     )
     files = [change for change in repository.plan().changes if change["object"]["kind"] == "File"]
     assert {file["object"]["name"]: file["impact"]["kustomizations"] for file in files} == {
         "app/x.dvc": ["flux-system/one"],
+        "app/weights/z.bin": ["flux-system/one"],
         "elsewhere/y.bin": [],
     }
 

@@ -55,6 +55,9 @@ async def test_a_pointer_without_content_is_a_warning(story: Story, weir: Runnin
     found = [item["record"]["new"] for item in changes["items"]]
     reasons = {ref["digest"]["value"]: ref["identity"].get("unresolved") for ref in found}
     assert (reasons[LOST], reasons[HELD]) == ("not-found", None)
+    assert {tuple(item["record"]["impact"]["kustomizations"]) for item in changes["items"]} == {
+        (f"{story.namespace}/app",)
+    }
 
 
 @pytest.mark.parametrize(

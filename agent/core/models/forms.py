@@ -102,8 +102,10 @@ before, `forward` when it is known not to have had it, else `unknown`. What Secr
 
 `impact` names the Kustomization, the objects of the same build that use the changed one (a service its runtime, a
 workload its ConfigMaps, an experiment its models, and so on, also in several steps) and the Canaries of all of them.
-Against a cluster, also those objects that other Kustomizations have applied to it, and these Kustomizations. A
-changed runtime reaches running services when they are reconciled next: `cause` is then `runtime-indirect`.
+Against a cluster, also those objects that other Kustomizations have applied to it, and these Kustomizations. Of a
+file it names the Kustomizations of its source that read it when they are built, and those whose `spec.path` is the
+nearest folder above it. A changed runtime reaches running services when they are reconciled next: `cause` is then
+`runtime-indirect`.
 `impact.jobs` names the [DataTriggers](kinds/datatrigger.md) that it would have start a run."""
 
 _OPERATIONS: Final = {
