@@ -115,8 +115,9 @@ class ChangeRule(Struct, frozen=True, kw_only=True):
     action: Annotated[str, schema(enum=list(ACTIONS))]
     """apply: as usual. alert: apply, and a warning event. rollout: apply; where content changed with no commit, the
     pods are replaced. canary: rollout if a Canary covers the object, else hold. hot-reload: adapters are loaded into
-    the pods that run, else rollout. job: apply, and the trigger runs. gate: nothing of the revision is applied until
-    the trigger has run well for the content. hold: nothing of the revision is applied until somebody approves it."""
+    the pods that run, else rollout. job: apply, and the trigger runs, whatever its selector fits. gate: nothing of
+    the revision is applied until the trigger has run well for the content. hold: nothing of the revision is applied
+    until somebody approves it."""
     trigger: LocalObjectReference | None = None
     """DataTrigger of the policy's namespace, for job and gate."""
     kinds: tuple[ChangeKind, ...] = ()

@@ -24,7 +24,14 @@ def wire_triggers(shared: Shared) -> None:
 
     parts = TriggerParts(
         objects=fresh,
-        lookout=Lookout(shared.kustomizations, shared.repositories, applied, shared.registry, meant),
+        lookout=Lookout(
+            shared.kustomizations,
+            shared.repositories,
+            applied,
+            shared.registry,
+            meant,
+            changes=shared.changelog.entries,
+        ),
         runs=Runs(shared.client, shared.discovery, default_account=shared.settings.default_service_account),
         status=StatusWriter(shared.client, DataTrigger, fresh, MANAGER),
         events=shared.events,

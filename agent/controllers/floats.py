@@ -50,7 +50,8 @@ Looked = Callable[[Followed, RenderedSet], Awaitable[None]]
 class Floats:
     """Follows Kustomizations under policies that name registries. `run` is the service that looks.
 
-    `learned` is called when it is known of a Kustomization that references mean something, or something else.
+    `learned` is called when it is known of a Kustomization that references mean something, or something else, and that
+    was told.
 
     `remembered` tells what the references of a Kustomization (`namespace/name`) meant before this process began. Who is
     `suspended` is left alone; what moves meanwhile is noticed afterwards.
@@ -158,10 +159,10 @@ class Floats:
         followed.known = {canonical: ref for canonical, ref in known.items() if canonical not in lost}
         if self._followed.get(key) is not followed:
             return
-        if followed.known != earlier:
-            self._learned(key)
         if moved:
             await self._tell(followed, moved, rendered)
+        if followed.known != earlier:
+            self._learned(key)
         await self._looked(followed, rendered)
 
     async def _ask(self, followed: Followed, listed: Sequence[Reference]) -> dict[str, Ref]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -12,11 +12,13 @@ from agent.api.datatrigger import DataTrigger
 from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
 from agent.controllers.applied import AppliedObjects
+from agent.controllers.changelog import ChangeEntry
 from agent.controllers.sources import SourceKey, SourceRegistry
-from agent.core.models import FileChange, Ref
+from agent.core.models import ChangeRecord, FileChange, Ref
 from agent.core.models.extract.files import file_slots
 from agent.core.models.extract.slot import MalformedError, Slot
 from agent.core.trigger.selection import KUSTOMIZATION, REPOSITORY, Place, listens_to, object_name, selected
+from agent.core.trigger.sent import Mark, sent
 from agent.core.trigger.sighting import Sighting
 from agent.runtime.store import Store
 
@@ -34,8 +36,9 @@ class _Looked(NamedTuple):
 class Lookout:
     """Reads what Kustomizations have applied, and which files of GitRepositories differ from those looked at before.
 
-    `meant` tells what the references of a Kustomization mean, by canonical form, as far as registries were asked. What
-    a trigger has seen already is not read again, so that a commit costs what it changes.
+    `meant` tells what the references of a Kustomization mean, by canonical form, as far as registries were asked, and
+    `changes` what has changed, the newest first: policies may send that to a trigger. What a trigger has seen
+    already is not read again, so that a commit costs what it changes.
     """
 
     def __init__(
@@ -45,12 +48,15 @@ class Lookout:
         applied: AppliedObjects,
         registry: SourceRegistry,
         meant: Callable[[Key], Mapping[str, Ref]],
+        *,
+        changes: Callable[[], Iterable[ChangeEntry]],
     ) -> None:
         self._kustomizations = kustomizations
         self._repositories = repositories
         self._applied = applied
         self._registry = registry
         self._meant = meant
+        self._changes = changes
         self._looked: dict[Key, _Looked] = {}
 
     def forget(self, key: Key) -> None:
@@ -59,7 +65,7 @@ class Lookout:
 
     def present(self, trigger: DataTrigger) -> frozenset[str]:
         """The sources of the namespace that the trigger listens to, as `Kind/name`."""
-        found = {f"{source.KIND}/{source.name}" for source in self._sources(trigger)}
+        found = {f"{source.KIND}/{source.name}" for source in self._sources(trigger, self._sent(trigger))}
         stores = ((KUSTOMIZATION, self._kustomizations), (REPOSITORY, self._repositories))
         unknown = tuple(f"{kind}/" for kind, store in stores if not store.synced.is_set())
         # Before a store is filled nothing in it counts as gone.
@@ -72,10 +78,11 @@ class Lookout:
         """
         found, versions = [], self._begin(trigger)
         revisions = {known.name: known.revision for known in trigger.status.sources}
-        for source in self._sources(trigger):
+        by_policies = self._sent(trigger)
+        for source in self._sources(trigger, by_policies):
             seen = revisions.get(f"{source.KIND}/{source.name}", "")
             if isinstance(source, Kustomization):
-                sighting = await self._objects(trigger, source, seen, versions)
+                sighting = await self._objects(trigger, source, seen, versions, by_policies.get(source.name, {}))
             else:
                 sighting = await self._files(trigger, source, seen)
             if sighting is not None:
@@ -91,16 +98,21 @@ class Lookout:
             known = self._looked[key] = _Looked(metadata.uid, metadata.generation, {})
         return known.versions
 
-    def _sources(self, trigger: DataTrigger) -> Iterator[Kustomization | GitRepository]:
+    def _sources(self, trigger: DataTrigger, by_policies: Collection[str]) -> Iterator[Kustomization | GitRepository]:
         for kustomization in self._kustomizations.list(trigger.namespace):
-            if listens_to(trigger, KUSTOMIZATION, kustomization.name, kustomization.metadata.labels):
+            if _listens(trigger, kustomization) or kustomization.name in by_policies:
                 yield kustomization
         for repository in self._repositories.list(trigger.namespace):
             if listens_to(trigger, REPOSITORY, repository.name, repository.metadata.labels):
                 yield repository
 
     async def _objects(
-        self, trigger: DataTrigger, kustomization: Kustomization, seen: str, versions: dict[Key, int]
+        self,
+        trigger: DataTrigger,
+        kustomization: Kustomization,
+        seen: str,
+        versions: dict[Key, int],
+        by_policies: Mapping[Mark, Ref | None],
     ) -> Sighting | None:
         key = (kustomization.namespace, kustomization.name)
         applied, version = self._applied.get(key), self._applied.version(key)
@@ -119,7 +131,30 @@ class Lookout:
             )
             for reference in await self._applied.references(key, applied)
         ]
-        return Sighting(f"{KUSTOMIZATION}/{kustomization.name}", applied.revision, selected(trigger, places))
+        ordered = [
+            place._replace(old=by_policies[mark], sent=True)
+            for place in places
+            if (mark := (place.object, place.slot)) in by_policies
+        ]
+        if _listens(trigger, kustomization):
+            ordered += [place for place in selected(trigger, places) if (place.object, place.slot) not in by_policies]
+        return Sighting(f"{KUSTOMIZATION}/{kustomization.name}", applied.revision, ordered)
+
+    def _sent(self, trigger: DataTrigger) -> dict[str, Mapping[Mark, Ref | None]]:
+        """What policies have the trigger run, by Kustomization of its namespace.
+
+        What was applied before there was a trigger needs no run any more.
+        """
+        made, changed = trigger.metadata.creation_timestamp, dict[str, list[ChangeRecord]]()
+        for entry in self._changes():
+            namespace, _, name = entry.kustomization.partition("/")
+            kustomization = self._kustomizations.get(namespace, name) if namespace == trigger.namespace else None
+            if kustomization is None:
+                continue
+            if made is None or entry.at >= made or entry.revision != kustomization.status.last_applied_revision:
+                changed.setdefault(name, []).append(entry.record)
+        found = {name: sent(records, trigger) for name, records in changed.items()}
+        return {name: marks for name, marks in found.items() if marks}
 
     async def _files(self, trigger: DataTrigger, repository: GitRepository, seen: str) -> Sighting | None:
         """The files that have changed since they were looked at; at the first look there is nothing to compare with."""
@@ -131,6 +166,10 @@ class Lookout:
         changed = await snapshot.history.files_changed(seen) if seen else ()
         places = await asyncio.to_thread(lambda: [place for change in changed for place in _places(change)])
         return Sighting(f"{REPOSITORY}/{repository.name}", snapshot.revision, selected(trigger, places), whole=False)
+
+
+def _listens(trigger: DataTrigger, kustomization: Kustomization) -> bool:
+    return listens_to(trigger, KUSTOMIZATION, kustomization.name, kustomization.metadata.labels)
 
 
 def _is_current(revision: str, kustomization: Kustomization, seen: str) -> bool:

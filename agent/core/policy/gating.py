@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.api.datatrigger import DataTrigger
 from agent.core.models import ChangeRecord
-from agent.core.trigger.gate import is_noted, run_for
+from agent.core.trigger.gate import run_for
 
 _WORDS = {
     "Pending": "is about to start",
@@ -13,8 +13,6 @@ _WORDS = {
     "Replaced": "was replaced by one for newer content",
     "Lost": "was deleted by somebody",
 }
-
-_NOTED = ", and starts none for what it has seen first: annotate the DataTrigger with weir.dev/rerun"
 
 
 def unmet(trigger: DataTrigger | None, name: str, record: ChangeRecord) -> str:
@@ -28,7 +26,7 @@ def unmet(trigger: DataTrigger | None, name: str, record: ChangeRecord) -> str:
         return ""
     run = run_for(trigger.status.runs, record.new)
     if run is None:
-        return f"DataTrigger {name} has no run for it yet{_NOTED if is_noted(trigger, record.new) else ''}"
+        return f"DataTrigger {name} has no run for it yet"
     said = f": {run.message}" if run.message else ""
     if run.state != "Succeeded":
         return f"run {run.name} of DataTrigger {name} {_WORDS[run.state]}{said}"
@@ -43,5 +41,4 @@ def is_same(old: DataTrigger, new: DataTrigger) -> bool:
 
 
 def _stand(trigger: DataTrigger) -> tuple[object, ...]:
-    runs = tuple((run.name, run.reference, run.data, run.state, run.verdict) for run in trigger.status.runs)
-    return runs, tuple((slot.reference, slot.digest) for slot in trigger.status.slots)
+    return tuple((run.name, run.reference, run.data, run.state, run.verdict) for run in trigger.status.runs)

@@ -22,7 +22,7 @@ class Place(NamedTuple):
     """A reference where it stands now.
 
     `object` is `Kind/namespace/name`, or `File/path`. `ref` is None where the reference went. `old` is what stood there
-    before, where whoever looked knows that.
+    before, where whoever looked knows that. What is `sent` is run, even where the source is seen first.
     """
 
     object: str
@@ -30,6 +30,7 @@ class Place(NamedTuple):
     kind: str
     ref: Ref | None
     old: Ref | None = None
+    sent: bool = False
 
 
 def listens_to(trigger: DataTrigger, kind: str, name: str, labels: Mapping[str, str]) -> bool:

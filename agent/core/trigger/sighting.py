@@ -93,8 +93,8 @@ def _slot(
         return None
     if not readable(ref):
         return known
-    if known is None:
-        known = _first(sighting, place, fresh=fresh)
+    if known is None or (place.sent and _is_noted(known, ref)):
+        known = _first(sighting, place, fresh=fresh or place.sent)
     if known.reference is not None and _same(known.reference, known.digest, known.validator, ref):
         return _settled(known, ref)
     pending = known.pending
@@ -119,6 +119,16 @@ def _first(sighting: Sighting, place: Place, *, fresh: bool) -> TriggerSlot:
         digest=_digest(base),
         validator=_validator(base),
         revision=sighting.revision if base is place.ref else None,
+    )
+
+
+def _is_noted(known: TriggerSlot, ref: Ref) -> bool:
+    """Whether the content was dealt with by taking note of it."""
+    return (
+        known.reference is not None
+        and known.run is None
+        and known.pending is None
+        and _same(known.reference, known.digest, known.validator, ref)
     )
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
+from agent.api.changepolicy import ChangePolicy
 from agent.api.datatrigger import DataTrigger, DataTriggerStatus, SeenSource
 from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
 from agent.controllers.applied import Applied, AppliedObjects
+from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.controllers.datatrigger.looking import Lookout
 from agent.controllers.sources import SourceKey, SourceRegistry, SourceSnapshot
-from agent.core.models import Blob, Digest, FileChange, Identity, Ref
+from agent.core.models import Blob, Digest, FileChange, Identity, Ref, RenderedSet, changes
+from agent.core.policy.judging import overruled
 from agent.core.tree import MemoryTree, Tree
 from agent.runtime.store import Store
 from agent.runtime.watch import Apply, Init, InitDone, Item, ObjectKey
@@ -54,21 +58,27 @@ class History:
 class World:
     """One Kustomization and one GitRepository, as their watches have them."""
 
-    def __init__(self, attempted: str = "1", *, synced: bool = True) -> None:
+    def __init__(self, attempted: str = "1", *, synced: bool = True, applied: str = "") -> None:
         self.kustomizations: Store[Kustomization] = Store()
         self.repositories: Store[GitRepository] = Store()
         self.applied, self.registry, self.meant = AppliedObjects(), SourceRegistry(), dict[str, Ref]()
+        self.log = ChangeLog()
         self.lookout = Lookout(
-            self.kustomizations, self.repositories, self.applied, self.registry, lambda _key: self.meant
+            self.kustomizations,
+            self.repositories,
+            self.applied,
+            self.registry,
+            lambda _key: self.meant,
+            changes=self.log.entries,
         )
         if synced:
-            self._fill(attempted)
+            self._fill(attempted, applied)
 
-    def _fill(self, attempted: str) -> None:
+    def _fill(self, attempted: str, applied: str) -> None:
         source = {"kind": "GitRepository", "name": "repo"}
         spec = {"interval": "10m", "prune": True, "sourceRef": source}
         metadata = {"name": "app", "namespace": "ml", "labels": {"team": "ml"}}
-        status = {"lastAttemptedRevision": attempted}
+        status = {"lastAttemptedRevision": attempted, "lastAppliedRevision": applied}
         kustomization = Kustomization.from_object({"metadata": metadata, "spec": spec, "status": status})
         repository = GitRepository.from_object(
             {"metadata": {"name": "repo", "namespace": "ml"}, "spec": {"interval": "10m", "url": "https://x.example"}}
@@ -80,6 +90,18 @@ class World:
 
     def put(self, *objects: bytes, revision: str = "1", exposed: frozenset[str] = frozenset()) -> None:
         self.applied.put(KEY, Applied(revision, str(hash(objects)), objects, exposed))
+
+    def change(self, old: str, new: str, revision: str, at: datetime, action: str = "job") -> None:
+        """Take note of a change that a policy sends to the trigger."""
+        sides = [RenderedSet([json.loads(holder(reference))]) for reference in (old, new)]
+        (record,) = changes(*sides, kustomization="ml/app")
+        rule = {"action": action, "trigger": {"name": "retrain"}}
+        policy = {"metadata": {"namespace": "ml", "name": "p"}, "spec": {"rules": [rule]}}
+        record = overruled([ChangePolicy.from_object(policy)], record)
+        source = "GitRepository/ml/repo"
+        self.log.add(
+            [ChangeEntry(at=at, kustomization="ml/app", source=source, revision=revision, text="", record=record)]
+        )
 
     async def seen(self, subject: DataTrigger) -> list[tuple[str, str, str]]:
         """Source, object and canonical form of all that is seen."""
@@ -169,3 +191,35 @@ async def test_what_was_seen_is_not_read_again_until_there_is_news() -> None:
     assert len(await world.seen(asked)) == 1
     world.lookout.forget(("ml", "retrain"))
     assert len(await world.seen(edited)) == 1
+
+
+MADE = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "revision", "found"),
+    [
+        (1, "1", True),
+        (1, "2", True),  # held: something else is applied
+        (-1, "1", False),  # applied before there was a trigger
+        (-1, "2", True),  # still held
+    ],
+)
+async def test_policies_send_what_the_selector_does_not_fit(minutes: int, revision: str, *, found: bool) -> None:
+    world = World(applied="1")
+    subject = trigger(kinds=["model"], sources=[{"kind": "Kustomization", "name": "other"}])
+    metadata = msgspec.structs.replace(subject.metadata, creation_timestamp=MADE)
+    subject = msgspec.structs.replace(subject, metadata=metadata)
+    world.put(holder("s3://data/v2"))
+    assert await world.lookout.look(subject) == []
+    world.change("s3://data/v1", "s3://data/v2", revision, MADE + timedelta(minutes=minutes))
+    sightings = await world.lookout.look(subject)
+    assert bool(sightings) is found
+    assert ("Kustomization/app" in world.lookout.present(subject)) is found
+    if found:
+        ((place,),) = [sighting.places for sighting in sightings]
+        assert (place.sent, place.ref and place.ref.canonical, place.old and place.old.canonical) == (
+            True,
+            "s3://data/v2",
+            "s3://data/v1",
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from agent.api.datatrigger import DataTrigger, DataTriggerStatus, TriggerRun, TriggerSlot
+from agent.api.datatrigger import DataTrigger, DataTriggerStatus, TriggerRun
 from agent.core.policy.gating import is_same, unmet
 from tests.unit.models.manifests import A, B, compare, only, vllm
 
@@ -47,15 +47,6 @@ def test_without_a_trigger_nothing_passes_but_what_leaves() -> None:
     assert unmet(None, "evaluate", RECORD) == "DataTrigger evaluate is not there"
     gone = only([record for record in compare([vllm("org/m")], []) if record.kind == "model"])
     assert unmet(trigger(), "evaluate", gone) == ""
-
-
-def test_what_a_trigger_only_noted_is_held_with_the_remedy() -> None:
-    slot = TriggerSlot(source="Kustomization/ml/app", object="Deployment/ml/chat", slot="model", reference=CANONICAL)
-    noted = replace(trigger(), status=DataTriggerStatus(slots=(slot,)))
-    assert unmet(noted, "evaluate", RECORD).endswith("annotate the DataTrigger with weir.dev/rerun")
-    other = replace(noted, status=DataTriggerStatus(slots=(replace(slot, reference="hf://org/other@main"),)))
-    assert unmet(other, "evaluate", RECORD) == "DataTrigger evaluate has no run for it yet"
-    assert not is_same(noted, other)
 
 
 @pytest.mark.parametrize(
