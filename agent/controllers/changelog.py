@@ -112,6 +112,14 @@ class ChangeLog:
         """All entries, newest first."""
         return tuple(reversed(self._entries))
 
+    def files(self, source: str) -> dict[tuple[str, str], Ref]:
+        """What files of a source (`Kind/namespace/name`) were last known to refer to, by path and slot."""
+        found: dict[tuple[str, str], Ref | None] = {}
+        for entry in self.entries():
+            if entry.source == source and entry.record.object.kind == "File":
+                found.setdefault((entry.record.object.name, entry.record.slot), entry.record.new)
+        return {place: ref for place, ref in found.items() if ref is not None}
+
     def for_object(self, kind: str, namespace: str, name: str) -> tuple[ChangeEntry, ...]:
         """Entries about one object, newest first."""
         wanted = (kind, namespace, name)

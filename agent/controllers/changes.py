@@ -25,7 +25,7 @@ from agent.controllers.resolution import Resolution
 from agent.controllers.sources import SourceSnapshot
 from agent.controllers.telling import Teller, source_name
 from agent.core.concealment import concealed_record
-from agent.core.models import ChangeRecord, Commit, FileChange, Ref, RenderedSet, Resolve, Rules, changes
+from agent.core.models import ChangeRecord, Commit, Ref, RenderedSet, Resolve, Rules, changes, changes_since
 from agent.core.models.belonging import with_kustomizations
 from agent.core.models.elsewhere import Elsewhere, OtherBuild
 from agent.core.objects import ObjectKey
@@ -221,19 +221,20 @@ class ChangeRecorder:
         involved: Involved,
         snapshot: SourceSnapshot,
         old: str,
-        files: Sequence[FileChange],
         *,
         url: str,
     ) -> None:
         """Data files that a new revision of a source changes (DVC, LFS, submodules), told on the source.
 
-        Policies of its namespace say whom to ask whether the content is there; `url` is the repository's address.
+        Where the old revision cannot be had any more, after a force-push, they are compared with what was last told of
+        them. Policies of the namespace say whom to ask whether the content is there; `url` is the repository's address.
+        Raises WeirError if the files cannot be read.
         """
         commit = Commit(old=old, new=snapshot.revision, author=snapshot.author or None)
         namespace = involved.reference.namespace
         policies = [policy for policy in self._policies() if policy.namespace == namespace and not policy.spec.suspend]
         rules = rules_of(policy for policy in policies if not fault(policy))
-        compare = partial(changes, None, RenderedSet(()), files, commit, history=self._log.earlier, rules=rules)
+        compare = await self._comparison(snapshot, source, old, commit, rules)
 
         async def records_with(answers: Mapping[str, Ref]) -> list[ChangeRecord]:
             found = await asyncio.to_thread(compare, resolve=_resolve({}, answers) if answers else None)
@@ -243,6 +244,19 @@ class ChangeRecorder:
         refs = [record.new for record in records if record.new is not None]
         question = Question(refs, policies, records_with, url)
         await self.announcer.announce(Subject(involved, source, snapshot.revision), records, question)
+
+    async def _comparison(
+        self, snapshot: SourceSnapshot, source: str, old: str, commit: Commit, rules: Rules
+    ) -> Callable[..., list[ChangeRecord]]:
+        """Compares the files of a revision with those of an old one, or with what was told of them."""
+        history = snapshot.history
+        assert history is not None
+        files = await history.files_changed(old)
+        if files is not None:
+            return partial(changes, None, RenderedSet(()), files, commit, history=self._log.earlier, rules=rules)
+        structlog.get_logger().info("the earlier revision is gone: files are compared with what is known", revision=old)
+        known = self._log.files(source)
+        return partial(changes_since, known, await history.files(), commit, history=self._log.earlier, rules=rules)
 
     def _others(self, kustomization: Kustomization) -> Elsewhere:
         """What other Kustomizations have applied to this cluster; nothing is known of what is on another one."""

@@ -57,8 +57,14 @@ class History(Protocol):
     async def tree_at(self, revision: str) -> Tree | None:
         """The tree of an earlier revision, None if it cannot be had."""
 
-    async def files_changed(self, old: str) -> tuple[FileChange, ...]:
-        """Files that may stand for data and that differ between an earlier revision and the current one."""
+    async def files_changed(self, old: str) -> tuple[FileChange, ...] | None:
+        """Files that may stand for data and that differ between an earlier revision and the current one.
+
+        None if the earlier one cannot be had any more.
+        """
+
+    async def files(self) -> tuple[FileChange, ...]:
+        """Files of the current revision that stand for data, without an old side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

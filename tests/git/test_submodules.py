@@ -193,7 +193,7 @@ async def test_a_submodule_that_moves_is_a_change_of_data(tmp_path: Path, mirror
         commit, files = await whole(mirrors, remote)
         recipe = Recipe(composition=Composition(), submodules=recurse)
         history = GitHistory(mirrors, remote, files if recurse else commit.tree, recipe, TIMEOUT)
-        changed = {change.path: change for change in await history.files_changed(f"main@sha1:{old}")}
+        changed = {change.path: change for change in await history.files_changed(f"main@sha1:{old}") or ()}
         link = changed["w"]
         assert link.old is not None
         assert link.new is not None

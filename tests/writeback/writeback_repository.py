@@ -99,8 +99,11 @@ class Interrupting:
         self._happens()
         return found
 
-    async def files_changed(self, old: str) -> tuple[FileChange, ...]:
+    async def files_changed(self, old: str) -> tuple[FileChange, ...] | None:
         return await self._history.files_changed(old)
+
+    async def files(self) -> tuple[FileChange, ...]:
+        return await self._history.files()
 
 
 @dataclass

@@ -163,9 +163,16 @@ class Lookout:
             return None
         if seen == snapshot.revision:
             return None
+        source = f"{REPOSITORY}/{repository.name}"
         changed = await snapshot.history.files_changed(seen) if seen else ()
+        known: Collection[Mark] | None = None
+        if changed is None:  # gone with a force-push: what was dealt with tells as much
+            changed = await snapshot.history.files()
+            known = {(slot.object, slot.slot) for slot in trigger.status.slots if slot.source == source}
         places = await asyncio.to_thread(lambda: [place for change in changed for place in _places(change)])
-        return Sighting(f"{REPOSITORY}/{repository.name}", snapshot.revision, selected(trigger, places), whole=False)
+        if known is not None:
+            places = [place for place in places if (place.object, place.slot) in known]
+        return Sighting(source, snapshot.revision, selected(trigger, places), whole=False)
 
 
 def _listens(trigger: DataTrigger, kustomization: Kustomization) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterator
 
 from agent.adapters.git import (
     GitMirrors,
@@ -16,11 +17,14 @@ from agent.adapters.git import (
 from agent.controllers.gitrepository.recipe import Recipe
 from agent.core.gitref import GitReference, commit_of_revision
 from agent.core.models import Blob, FileChange
-from agent.core.models.extract.files import wants
+from agent.core.models.extract.files import file_slots, wants
 from agent.core.models.extract.pointers import SUBMODULE
+from agent.core.models.extract.slot import MalformedError
 from agent.core.tree import Tree
 
 _FILES = 500  # changed data files looked at in one commit; a mass change of pointers is not told file by file
+_STANDING = 2000  # data files of one commit that are known at all
+_LOOKED_AT = 50_000  # files of a commit that are looked at for that
 
 
 class GitHistory:
@@ -47,12 +51,16 @@ class GitHistory:
             return None
         return await asyncio.to_thread(self._recipe.composition.compose, files)
 
-    async def files_changed(self, old: str) -> tuple[FileChange, ...]:
-        """Changed files that may stand for data; empty if the earlier revision cannot be had."""
+    async def files_changed(self, old: str) -> tuple[FileChange, ...] | None:
+        """Changed files that may stand for data; None if the earlier revision cannot be had."""
         before = await self._files_at(old)
         if before is None:
-            return ()
+            return None
         return await asyncio.to_thread(self._compare, before)
+
+    async def files(self) -> tuple[FileChange, ...]:
+        """Files that stand for data, without an old side."""
+        return await asyncio.to_thread(lambda: tuple(itertools.islice(self._standing(), _STANDING)))
 
     async def _files_at(self, revision: str) -> GitTree | GitTreeWithSubmodules | None:
         sha = commit_of_revision(revision)
@@ -67,6 +75,13 @@ class GitHistory:
         except GitOperationError:
             return None  # force-pushed away, or the server hands out tips only
 
+    def _standing(self) -> Iterator[FileChange]:
+        paths = (path for path in _paths(self._files) if self._recipe.composition.takes(path))
+        for path in itertools.islice(paths, _LOOKED_AT):
+            blob = _blob(self._files, path)
+            if blob is not None and _stands_for_data(path, blob):
+                yield FileChange(path, None, blob)
+
     def _compare(self, before: GitTree | GitTreeWithSubmodules) -> tuple[FileChange, ...]:
         after = self._files
         found = []
@@ -78,6 +93,26 @@ class GitHistory:
             if len(found) == _FILES:
                 break
         return tuple(found)
+
+
+def _paths(tree: GitTree | GitTreeWithSubmodules) -> Iterator[str]:
+    """All paths but those of folders, whose submodules count as files."""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        for entry in tree.list(folder):
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.kind == "dir":
+                folders.append(path)
+            if entry.kind == "file" or tree.gitlink(path) is not None:
+                yield path
+
+
+def _stands_for_data(path: str, blob: Blob) -> bool:
+    try:
+        return bool(file_slots(path, blob))
+    except MalformedError:
+        return False
 
 
 def _changes(after: GitTree | GitTreeWithSubmodules, before: GitTree | GitTreeWithSubmodules) -> list[str]:

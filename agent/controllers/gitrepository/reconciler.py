@@ -237,15 +237,12 @@ class GitRepositoryReconciler:
 
     async def _tell_files(self, repository: GitRepository, snapshot: SourceSnapshot, old: str) -> None:
         """Say which data files differ from an earlier revision. The artifact is there: this can no longer fail it."""
-        assert snapshot.history is not None
+        source = f"{GitRepository.KIND}/{repository.namespace}/{repository.name}"
+        involved, url = reference_to(repository), repository.spec.url
         try:
-            files = await snapshot.history.files_changed(old)
+            await self._parts.changes.record_files(source, involved, snapshot, old, url=url)
         except WeirError as error:
             structlog.get_logger().info("earlier files cannot be compared", revision=old, error=error.message)
-        else:
-            source = f"{GitRepository.KIND}/{repository.namespace}/{repository.name}"
-            involved, url = reference_to(repository), repository.spec.url
-            await self._parts.changes.record_files(source, involved, snapshot, old, files, url=url)
 
     async def _fail(self, repository: GitRepository, error: WeirError) -> Result:
         stalled = error.next is Next.STALL

@@ -6,7 +6,7 @@ part of this package reads a file, a clock or a network.
 
 from __future__ import annotations
 
-from agent.core.models.diff import Build, Resolve, changes, changes_across
+from agent.core.models.diff import Build, Resolve, changes, changes_across, changes_since
 from agent.core.models.extract.files import FileChange, wants
 from agent.core.models.extract.pointers import Blob
 from agent.core.models.grammar import Grammar, parse
@@ -42,6 +42,7 @@ __all__ = [
     "Size",
     "changes",
     "changes_across",
+    "changes_since",
     "parse",
     "record_id",
     "wants",

@@ -135,6 +135,32 @@ def changes_across(
     return sorted(unique.values(), key=lambda r: (r.object.kind, r.object.namespace, r.object.name, r.slot, r.id))
 
 
+def changes_since(
+    known: Mapping[tuple[str, str], Ref],
+    files: Sequence[FileChange],
+    commit: Commit,
+    *,
+    history: History | None = None,
+    resolve: Resolve | None = None,
+    rules: Rules = NO_RULES,
+) -> list[ChangeRecord]:
+    """The change records of files whose earlier text is gone.
+
+    They are compared with what was *known* of their slots, by path and name. What nobody knew is no news, and what
+    cannot be read is none.
+    """
+    found = _Found(rules)
+    shared = Comparison(commit, "", ImpactIndex(RenderedSet(()), ""), history, complete_history=False)
+    for change in files:
+        _compare_file(FileChange(change.path, None, change.new), shared, found)
+    pairs = [
+        pair._replace(old=pair.slot._replace(ref=before))
+        for pair in found.pairs
+        if (before := known.get((pair.key.name, pair.slot.name))) is not None
+    ]
+    return sorted(_records([_resolved(pair, resolve) for pair in pairs]), key=lambda r: (r.object.name, r.slot, r.id))
+
+
 def _compare_build(build: Build, general: Comparison, canaries: Sequence[Object], found: _Found) -> None:
     before = build.old if build.old is not None else RenderedSet(())
     keys = _changed_keys(before, build.new, build.incomplete)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agent.api.changepolicy import ChangePolicy
-from agent.api.datatrigger import DataTrigger, DataTriggerStatus, SeenSource
+from agent.api.datatrigger import DataTrigger, DataTriggerStatus, SeenSource, TriggerSlot
 from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
 from agent.controllers.applied import Applied, AppliedObjects
@@ -45,14 +45,18 @@ class History:
 
     def __init__(self, *files: FileChange) -> None:
         self._files = files
+        self.gone = False
         self.asked: list[str] = []
 
     async def tree_at(self, revision: str) -> Tree | None:
         return None
 
-    async def files_changed(self, old: str) -> tuple[FileChange, ...]:
+    async def files_changed(self, old: str) -> tuple[FileChange, ...] | None:
         self.asked.append(old)
-        return self._files
+        return None if self.gone else self._files
+
+    async def files(self) -> tuple[FileChange, ...]:
+        return tuple(FileChange(change.path, None, change.new) for change in self._files)
 
 
 class World:
@@ -166,6 +170,19 @@ async def test_files_are_compared_with_the_revision_that_was_looked_at() -> None
     assert [(source, place) for source, place, _ in seen] == [("GitRepository/repo", "File/train.csv.dvc")]
     assert history.asked == ["1"]
     assert await world.lookout.look(trigger({"GitRepository/repo": "2"})) == []
+
+
+async def test_files_whose_old_revision_is_gone_are_compared_with_what_was_dealt_with() -> None:
+    world = World()
+    new = b"outs:\n- md5: " + b"b" * 32 + b"\n  path: out\n"
+    history = History(*(FileChange(f"{name}.dvc", None, Blob(new)) for name in ("known", "unknown")))
+    history.gone = True
+    snapshot = SourceSnapshot(revision="2", digest="", tree=MemoryTree({}), history=history)
+    world.registry.publish(SourceKey("GitRepository", "ml", "repo"), snapshot)
+    subject = trigger({"GitRepository/repo": "1"})
+    slot = TriggerSlot(source="GitRepository/repo", object="File/known.dvc", slot="out[out]", reference="dvc:md5:a")
+    subject = msgspec.structs.replace(subject, status=msgspec.structs.replace(subject.status, slots=(slot,)))
+    assert [(place, ref) for _, place, ref in await world.seen(subject)] == [("File/known.dvc", f"dvc:md5:{'b' * 32}")]
 
 
 def test_before_a_store_is_filled_nothing_in_it_counts_as_gone() -> None:

@@ -23,6 +23,7 @@ from agent.core.fingerprint import fingerprint_of
 from agent.core.inventory import Inventory
 from agent.core.models import Blob, Digest, FileChange, Ref, parse
 from agent.core.objects import ObjectKey
+from agent.core.tree import Tree
 from agent.telemetry.events import Involved, ObjectReference
 from agent.telemetry.metrics import Metrics
 
@@ -131,9 +132,28 @@ class Story:
         return [(one.op, str(one.new.digest) if one.new and one.new.digest else None) for one in reversed(records)]
 
 
-def snapshot(commit: str) -> SourceSnapshot:
+class Files:
+    """A history with these changes of files."""
+
+    def __init__(self, files: Sequence[FileChange]) -> None:
+        self._files = tuple(files)
+
+    async def tree_at(self, _revision: str) -> Tree | None:
+        """Nothing."""
+        return None
+
+    async def files_changed(self, _old: str) -> tuple[FileChange, ...] | None:
+        """The files."""
+        return self._files
+
+    async def files(self) -> tuple[FileChange, ...]:
+        """Nothing."""
+        return ()
+
+
+def snapshot(commit: str, history: Files | None = None) -> SourceSnapshot:
     tree: Any = None
-    return SourceSnapshot(revision=f"main@sha1:{commit}", digest="sha256:b", tree=tree)
+    return SourceSnapshot(revision=f"main@sha1:{commit}", digest="sha256:b", tree=tree, history=history)
 
 
 def build(model: str) -> Built:
@@ -239,11 +259,11 @@ async def test_what_was_asked_when_the_agent_ends_is_told_by_its_text(tmp_path: 
 async def test_a_source_waits_for_no_registry_either() -> None:
     story = Story(registry := Silent())
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'c' * 64}\nsize 1\n"
-    files = [FileChange("weights.bin", None, Blob(pointer.encode()))]
+    history = Files([FileChange("weights.bin", None, Blob(pointer.encode()))])
     involved = Involved(ObjectReference(api_version="v1", kind="GitRepository", namespace="ml", name="repo", uid="u"))
     async with asyncio.timeout(60):
         await story.recorder.record_files(
-            "GitRepository/ml/repo", involved, snapshot("2"), "main@sha1:1", files, url="https://git.example/x"
+            "GitRepository/ml/repo", involved, snapshot("2", history), "main@sha1:1", url="https://git.example/x"
         )
     assert story.told.events == []
     registry.answers.set()
