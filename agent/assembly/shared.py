@@ -82,6 +82,8 @@ class Shared:
         self.changelog = ChangeLog(journal=journal_of_changes(settings))
         self._registries = Fetcher()
         self._resolver = Resolver(self._registries)
+        self.belonging = Belonging(self.kustomizations.list, self.builder.inputs)
+        self.resolution = self._resolution()
         self.changes = self._recorder()
         self._lora = LoraServers()
         self.adapters = HotAdapters(self._lora, self.events, canaried=self._canaried, suspended=self._suspended)
@@ -136,9 +138,9 @@ class Shared:
             triggers=self.triggers.list,
             canaries=lambda: [canary.to_object() for canary in self.canaries.list()],
             policies=self.policies.list,
-            resolution=self._resolution(),
+            resolution=self.resolution,
             suspended=self._suspended,
-            belonging=Belonging(self.kustomizations.list, self.builder.inputs).of,
+            belonging=self.belonging.of,
         )
 
     def _resolution(self) -> Resolution:

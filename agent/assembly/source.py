@@ -11,6 +11,7 @@ from agent.controllers.fresh import Fresh
 from agent.controllers.gitrepository import GitAccess, GitRepositoryReconciler, SourceParts, keep_tidy
 from agent.controllers.includes import Includes
 from agent.controllers.statuses import StatusWriter
+from agent.controllers.trackedcontent import TrackedContent
 from agent.controllers.triggers import include_changed, watch_objects
 from agent.runtime.backoff import Backoff
 from agent.runtime.manager import Service
@@ -32,7 +33,16 @@ class SourceRole:
         registry.subscribe_artifacts(include_changed(repositories, controller.queue))
         self.look = partial(controller.queue.add, priority=Priority.REVISION)
         self.services: list[Service] = []
-        self.led_services: list[Service] = [self._serve_artifacts, partial(keep_tidy, shared.mirrors)]
+        tracked = TrackedContent(
+            registry,
+            repositories,
+            shared.changelog,
+            shared.changes.announcer,
+            shared.resolution,
+            policies=shared.policies.list,
+            belonging=shared.belonging.of,
+        )
+        self.led_services: list[Service] = [self._serve_artifacts, partial(keep_tidy, shared.mirrors), tracked.run]
 
     def _parts(self) -> SourceParts:
         shared = self._shared

@@ -74,10 +74,12 @@ class Announcer:
         if tasks := tuple(self._tasks):
             await asyncio.wait(tasks)
 
-    async def announce(self, subject: Subject, records: Sequence[ChangeRecord], question: Question) -> None:
+    async def announce(
+        self, subject: Subject, records: Sequence[ChangeRecord], question: Question | None = None
+    ) -> None:
         """Take note of the records, and tell of those that are new: at once, if nobody is to be asked about them."""
         fresh = self._teller.add(records, subject.kustomization, subject.source, subject.revision)
-        if not (fresh and question.refs) or interval_of(question.policies) is None:
+        if not fresh or question is None or not question.refs or interval_of(question.policies) is None:
             self._leave_for_objects(subject, fresh)
             await self._tell(subject, fresh)
             return

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from agent.core.models.diff import object_id
+from agent.core.models.extract.slot import Slot
 from agent.core.models.impact import ImpactIndex
-from agent.core.models.record import ChangeRecord, Commit
+from agent.core.models.record import ChangeRecord, Commit, ObjectId
 from agent.core.models.recording import Comparison, Pair, record
 from agent.core.models.ref import Ref, is_absent
 from agent.core.models.references import Reference
 from agent.core.models.rendered import Object, RenderedSet
+from agent.core.objects import ObjectKey
 
 
 class Floated(NamedTuple):
@@ -20,6 +22,14 @@ class Floated(NamedTuple):
     reference: Reference
     old: Ref
     new: Ref
+
+
+class LostFile(NamedTuple):
+    """A pointer in a file of a repository, and what is known of its content now."""
+
+    path: str
+    slot: Slot
+    now: Ref
 
 
 def has_floated(old: Ref, new: Ref) -> bool:
@@ -60,4 +70,24 @@ def floated(
             "pin-lost" if is_lost(one.old, one.new) else "floated",
         )
         for one in moved
+    ]
+
+
+def lost_files(lost: Iterable[LostFile], revision: str) -> list[ChangeRecord]:
+    """A record for each pointer whose content is not there any more; the commit is the current one on both sides."""
+    shared = Comparison(Commit(revision, revision), "", ImpactIndex(RenderedSet(()), ""), history=None)
+    return [
+        record(
+            Pair(
+                shared,
+                ObjectKey("", "File", "", one.path),
+                ObjectId("", "", "File", "", one.path),
+                one.slot,
+                one.slot._replace(ref=one.now),
+                one.path,
+                standing=True,
+            ),
+            "pin-lost",
+        )
+        for one in lost
     ]
