@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from agent.adapters.registries import Resolver
@@ -58,6 +58,22 @@ class Resolution:
             task.cancel()
         found = {canonical: task.result() for canonical, task in tasks.items() if task in done}
         return {canonical: ref for canonical, ref in found.items() if ref != wanted[canonical]}
+
+    async def listings(
+        self, refs: Iterable[Ref], policies: Sequence[ChangePolicy], *, source: str = ""
+    ) -> dict[str, Mapping[str, str]]:
+        """The files with their hashes of folders that DVC tracks, by canonical text, as far as they can be read."""
+        wanted = {ref.canonical: ref for ref in refs}
+        if interval_of(policies) is None or not wanted:
+            return {}
+        try:
+            async with asyncio.timeout(self._patience):
+                access_for = await self._access.prepared(policies, tuple(wanted.values()), source)
+                asked = (self._resolver.listing(ref, access_for) for ref in wanted.values())
+                found = await asyncio.gather(*asked)
+        except TimeoutError:
+            return {}
+        return {canonical: files for canonical, files in zip(wanted, found, strict=True) if files is not None}
 
 
 def interval_of(policies: Iterable[ChangePolicy]) -> float | None:

@@ -59,6 +59,16 @@ async def s3(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
+async def s3_content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
+    """A small object. Raises RegistryError."""
+    found = _S3.match(canonical)
+    if found is None or not found[2]:
+        raise RegistryError("unsupported", "the reference names no object")
+    answer = await _Bucket(fetcher, access, found[1]).ask("GET", f"/{quote(found[2])}", {})
+    _require(answer, "the object")
+    return answer.body
+
+
 class _Bucket:
     """A bucket of S3. Where it turns out to be in another region, or the store's clock to differ, it is asked anew."""
 
@@ -171,6 +181,18 @@ async def gs(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
+async def gs_content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
+    """A small object. Raises RegistryError."""
+    found = _GS.match(canonical)
+    if found is None or not found[2]:
+        raise RegistryError("unsupported", "the reference names no object")
+    where = f"{access.base('https://storage.googleapis.com')}/storage/v1/b/{quote(found[1])}/o"
+    url = f"{where}/{quote(found[2], safe='')}?alt=media"
+    answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
+    _require(answer, "the object")
+    return answer.body
+
+
 def _gs_object(item: _Object) -> Found:
     size, generation = Size(bytes=_number(item.size), files=1), item.generation or None
     if md5 := _hex(item.md5_hash):
@@ -219,6 +241,20 @@ async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         if not marker:
             return _listed(files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
+
+
+async def azure_content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
+    """A small blob. Raises RegistryError."""
+    found = _AZURE.match(canonical)
+    if found is None or not found[3]:
+        raise RegistryError("unsupported", "the reference names no blob")
+    base = access.base(f"https://{found[1]}.blob.core.windows.net")
+    sas = access.secret.get("sas", "").strip().lstrip("?")
+    url = f"{base}/{quote(found[2])}/{quote(found[3])}{f'?{sas}' if sas else ''}"
+    headers = {"x-ms-version": _AZURE_VERSION, **access.authorization()}
+    answer = await fetcher.get(url, endpoint=access.endpoint, headers=headers, scope=access.scope)
+    _require(answer, "the blob")
+    return answer.body
 
 
 def _azure_blob(answer: Answer) -> Found:

@@ -38,6 +38,13 @@ _DIRECT: Final[Mapping[str, Ask]] = {
     "modelscope": modelscope.resolve,
     "iceberg": iceberg.resolve,
 }
+Read = Callable[[Fetcher, Access, str], Awaitable[bytes]]
+_CONTENT: Final[Mapping[str, Read]] = {
+    "s3": objects.s3_content,
+    "gs": objects.gs_content,
+    "azure": objects.azure_content,
+    "http": web.content,
+}
 _BY_NAME: Final = frozenset({"mlflow-version", "mlflow-alias", "mlflow-stage", "mlflow-run"})
 _BY_CONTENT: Final = frozenset({"dvc", "git-lfs"})
 """The digest is known from Git; the question is whether the content is there."""
@@ -80,6 +87,20 @@ class Resolver:
             return ref
         known = await self._current(ref, access, access_for, ttl, again=again)
         return completed(ref, known.outcome, known.at, known.found)
+
+    async def listing(self, ref: Ref, access_for: AccessFor) -> Mapping[str, str] | None:
+        """The files of a folder of DVC with their hashes, by path; None if they cannot be read. Never raises."""
+        access = access_for(ref)
+        if access is None or access.refused is not None or ref.scheme != "dvc":
+            return None
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._listing(ref, access, access_for)
+        except (RegistryError, TimeoutError) as error:
+            named("registries").info(f"the files of a folder are not known: {error}", reference=ref.canonical)
+        except Exception:  # noqa: BLE001 - what a registry answers must not reach whoever tells of the change
+            named("registries").exception("a listing cannot be dealt with", reference=ref.canonical)
+        return None
 
     async def stop(self) -> None:
         """End the questions that nobody waits for any more."""
@@ -183,3 +204,18 @@ class Resolver:
                 return Found()
         told = "the remote has no file of that hash" if missing else "the hash is not one of a file in a remote"
         raise RegistryError("not-found" if missing else "unsupported", told)
+
+    async def _listing(self, ref: Ref, access: Access, access_for: AccessFor) -> Mapping[str, str] | None:
+        for place in dvc.places(access.remote, ref):
+            store = parse(place)
+            storage = access_for(store)
+            if storage is None or storage.refused is not None or store.scheme not in _CONTENT:
+                return None
+            try:
+                content = await _CONTENT[store.scheme](self._fetcher, storage, store.canonical)
+            except RegistryError as error:
+                if error.missing.reason != "not-found":
+                    raise
+            else:
+                return await asyncio.to_thread(dvc.listing, ref, content)
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Collection
 from typing import Final
 
 from agent.adapters.registries.access import Access, Answer, RegistryError
@@ -22,13 +23,25 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     if answer.status in {405, 501}:
         headers["Range"] = "bytes=0-0"
         answer = await fetcher.get(canonical, endpoint=access.endpoint, headers=headers, scope=access.scope)
+    _require(answer, {200, 206})
+    return Found(digest=_digest(answer), size=_size(answer))
+
+
+async def content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
+    """A small file. Raises RegistryError."""
+    headers = access.authorization()
+    answer = await fetcher.get(canonical, endpoint=access.endpoint, headers=headers, scope=access.scope)
+    _require(answer, {200})
+    return answer.body
+
+
+def _require(answer: Answer, good: Collection[int]) -> None:
     if answer.status in {401, 403}:
         raise RegistryError("auth", "the server asks for credentials, or refuses those of the policy")
     if answer.status in {404, 410}:
         raise RegistryError("not-found", "the server has no such file")
-    if answer.status not in {200, 206}:
+    if answer.status not in good:
         raise RegistryError("unreadable", f"the server answers with status {answer.status}")
-    return Found(digest=_digest(answer), size=_size(answer))
 
 
 def _digest(answer: Answer) -> Digest:

@@ -18,6 +18,8 @@ Action = Literal["none", "apply", "rollout", "hot-reload", "recreate", "job", "g
 FORWARD = "forward"
 UNKNOWN = "unknown"
 REVERT_TO = "revert-to:"
+FOLDER = "folder"
+"""The code of a reason that tells which files of a folder differ."""
 SHOWN = 240
 """Longest reference in a line of text, in characters."""
 
@@ -87,6 +89,8 @@ class ChangeRecord(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         """One line for logs and events: what changed, where, from what to what."""
+        if self.reason.code == FOLDER:
+            return f"{self._described()} ({self.reason.message})"
         absent = self.op != "pin-lost" and is_absent(self.new)
         return f"{self._described()}; its content is not where it should be" if absent else self._described()
 

@@ -43,7 +43,10 @@ def policy(*rules: dict[str, Any]) -> ChangePolicy:
             "metadata": {"namespace": "ml", "name": "p"},
             "spec": {
                 "rules": list(rules),
-                "resolution": {"interval": "1m", "registries": [{"scheme": "hf"}, {"scheme": "git-lfs"}]},
+                "resolution": {
+                    "interval": "1m",
+                    "registries": [{"scheme": scheme} for scheme in ("hf", "git-lfs", "dvc")],
+                },
             },
         }
     )
@@ -70,6 +73,10 @@ class Silent:
         await self.answers.wait()
         value = "a" if self.same else ref.canonical[-1]
         return replace(ref, digest=Digest("sha256", value * 64, "files", "sha256"))
+
+    async def listing(self, ref: Ref, *_: Any) -> dict[str, str]:
+        """The files of a folder."""
+        return {"same.csv": "1", f"{ref.canonical[-5]}.csv": "2"}
 
 
 class Told:
@@ -268,6 +275,21 @@ async def test_a_source_waits_for_no_registry_either() -> None:
     assert story.told.events == []
     registry.answers.set()
     await story.told.hears(("GitRepository", "DataAdded"))
+
+
+async def test_a_folder_says_which_of_its_files_have_changed() -> None:
+    story = Story(registry := Silent())
+    registry.answers.set()
+    sides = (Blob(f"outs:\n- md5: {digest * 32}.dir\n  path: data\n".encode()) for digest in "ab")
+    history = Files([FileChange("data.dvc", *sides)])
+    involved = Involved(ObjectReference(api_version="v1", kind="GitRepository", namespace="ml", name="repo", uid="u"))
+    await story.recorder.record_files(
+        "GitRepository/ml/repo", involved, snapshot("2", history), "main@sha1:1", url="https://git.example/x"
+    )
+    await story.told.hears(("GitRepository", "DataChanged"))
+    (entry,) = story.log.entries()
+    assert entry.record.reason.message == "1 added: b.csv; 1 removed: a.csv"
+    assert entry.text.endswith("(1 added: b.csv; 1 removed: a.csv)")
 
 
 @pytest.mark.parametrize("silent", ["answers", "logs_in"])
