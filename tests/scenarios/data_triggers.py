@@ -50,7 +50,7 @@ async def declare(story: Story, template: Object, name: str = "retrain", **spec:
 
 async def trigger(story: Story, check: Callable[[Object], bool], name: str = "retrain") -> Object:
     """Wait for the trigger."""
-    return await story.until(TRIGGER, name, lambda found: found is not None and check(found), timeout=60)
+    return await story.until(TRIGGER, name, lambda found: found is not None and check(found))
 
 
 def runs(found: Object) -> list[Object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import tarfile
@@ -42,17 +43,24 @@ def archive_of(files: Mapping[str, str], *, link: str = "") -> bytes:
 
 
 class FileServer:
-    """Files by path; `answers` are statuses that come first. Counts what it is asked for."""
+    """Files by path; `answers` are statuses that come first. Counts what it is asked for.
+
+    With `closed_after`, whatever is asked for after so many requests is not answered before `open` is set.
+    """
 
     def __init__(self) -> None:
         self.host = ""
         self.files: dict[str, bytes] = {}
         self.answers: list[int] = []
         self.asked = 0
+        self.closed_after: int | None = None
+        self.open = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.Response:
         """A file, or a status."""
         self.asked += 1
+        if self.closed_after is not None and self.asked > self.closed_after:
+            await self.open.wait()
         if self.answers:
             return web.Response(status=self.answers.pop(0))
         content = self.files.get(request.path)
@@ -70,6 +78,7 @@ async def file_server() -> AsyncIterator[FileServer]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     server.host = f"127.0.0.1:{runner.addresses[0][1]}"
     yield server
+    server.open.set()
     await runner.cleanup()
 
 

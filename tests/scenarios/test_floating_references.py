@@ -13,7 +13,7 @@ from aiohttp import web
 
 from testbed.processes import until
 from tests.registries.registry_servers import Registry, registry
-from tests.scenarios.conftest import KS, RunningAgent, Story, conditions, message
+from tests.scenarios.conftest import KS, PATIENCE, RunningAgent, Story, conditions, message
 from tests.scenarios.test_change_policy import approve, policy
 
 PINNED = f"registry.example/vllm@sha256:{'c' * 64}"
@@ -70,7 +70,7 @@ async def looked_at(server: Registry) -> None:
     async def again() -> bool:
         return server.paths().count("/v2/org/m/manifests/v1") >= 3
 
-    await until(again, timeout=60, what="the tag is looked at again")
+    await until(again, timeout=PATIENCE, what="the tag is looked at again")
 
 
 async def records(weir: RunningAgent, story: Story, op: str) -> list[dict[str, Any]]:

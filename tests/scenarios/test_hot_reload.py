@@ -9,7 +9,7 @@ import pytest
 
 from agent.adapters.loraservers import LoraError, LoraServers
 from testbed.processes import until
-from tests.scenarios.conftest import Story
+from tests.scenarios.conftest import PATIENCE, Story
 from tests.scenarios.lora_server import LoraServer, lora_server
 from tests.scenarios.test_change_policy import policy
 
@@ -54,7 +54,7 @@ async def started(story: Story, but: str = "") -> str:
         found[:] = [pod["metadata"]["name"] for pod in pods if pod["metadata"]["name"] != but]
         return bool(found)
 
-    await until(there, timeout=60, what="the Deployment's pod")
+    await until(there, timeout=PATIENCE, what="the Deployment's pod")
     ready = [{"type": kind, "status": "True"} for kind in ("Ready", "ContainersReady", "PodScheduled")]
     container = {"name": "vllm", "ready": True, "restartCount": 0, "image": "x", "imageID": ""}
     status = {"phase": "Running", "podIP": "127.0.0.1", "conditions": ready, "containerStatuses": [container]}
@@ -105,7 +105,7 @@ async def test_adapters_are_loaded_into_pods_that_go_on_running(story: Story, vl
     # what else changes takes effect as usual, with the adapters in it
     await push(story, deployment(vllm, "sql=org/sql-2", seed=1))
     assert (await args(story))[-1] == "sql=org/sql-2"
-    await until(lambda: _has(templates(story), 2), timeout=60, what="pods with the new words")
+    await until(lambda: _has(templates(story), 2), timeout=PATIENCE, what="pods with the new words")
 
 
 async def _has(answer: Awaitable[int], wanted: int) -> bool:
@@ -131,7 +131,7 @@ async def test_a_pod_that_comes_is_brought_to_what_git_asks_for(story: Story, vl
     async def loaded() -> bool:
         return vllm.adapters == {"sql": "org/sql-2"}
 
-    await until(loaded, timeout=90, what="the adapter in the new pod")
+    await until(loaded, timeout=PATIENCE, what="the adapter in the new pod")
 
 
 async def test_what_servers_answer_is_told_without_more(vllm: LoraServer) -> None:

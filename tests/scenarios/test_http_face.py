@@ -11,7 +11,8 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from testbed.kube import condition
-from tests.scenarios.conftest import KS, REPO, RunningAgent, Story
+from testbed.processes import until
+from tests.scenarios.conftest import KS, PATIENCE, REPO, RunningAgent, Story
 
 CONFIG = """
 apiVersion: v1
@@ -54,13 +55,18 @@ async def scraped(weir: RunningAgent) -> Samples:
     }
 
 
-async def eventually_scraped(weir: RunningAgent, check: Callable[[Samples], bool]) -> bool:
-    """Wait until `check` holds for the metrics; False if it does not within 10 seconds."""
-    for _ in range(100):
-        if check(await scraped(weir)):
-            return True
-        await asyncio.sleep(0.1)
-    return False
+async def eventually_scraped(weir: RunningAgent, check: Callable[[Samples], bool]) -> Samples:
+    """Wait until `check` holds for the metrics: much is counted a moment after it can be seen elsewhere."""
+    found: Samples = {}
+
+    async def holds() -> bool:
+        samples = await scraped(weir)
+        found.clear()
+        found.update(samples)
+        return check(found)
+
+    await until(holds, timeout=PATIENCE, what="what the metrics say")
+    return found
 
 
 def of(samples: Samples, sample: str, /, **labels: str) -> float | None:
@@ -105,10 +111,14 @@ async def test_metrics_tell_of_passes_queues_and_requests(weir: RunningAgent, st
 
     _, kind, _ = await text(f"{weir.metrics}/metrics")
     assert kind.startswith("text/plain; version=0.0.4")
-    found = await scraped(weir)
     durations = "gotk_reconcile_duration_seconds_count"
-    assert of(found, durations, kind="Kustomization", name="app", namespace=story.namespace)
-    assert of(found, durations, kind="GitRepository", name="repo", namespace=story.namespace)
+    found = await eventually_scraped(
+        weir,
+        lambda found: all(
+            of(found, durations, kind=kind, name=name, namespace=story.namespace)
+            for kind, name in (("Kustomization", "app"), ("GitRepository", "repo"))
+        ),
+    )
     for controller in ("gitrepository", "kustomization", "canary"):
         assert of(found, "controller_runtime_max_concurrent_reconciles", controller=controller)
         assert of(found, "controller_runtime_active_workers", controller=controller) is not None
@@ -118,7 +128,7 @@ async def test_metrics_tell_of_passes_queues_and_requests(weir: RunningAgent, st
     assert of(found, "weir_leader") == 1
     assert any(name == "rest_client_requests_total" and value for (name, _), value in found.items())
     assert any(name == "weir_objects_total" and value for (name, _), value in found.items())
-    assert await eventually_scraped(weir, lambda found: bool(of(found, "weir_event_loop_lag_seconds_count")))
+    await eventually_scraped(weir, lambda found: bool(of(found, "weir_event_loop_lag_seconds_count")))
 
     for what in (KS, REPO):
         name = "app" if what is KS else "repo"
@@ -129,7 +139,7 @@ async def test_metrics_tell_of_passes_queues_and_requests(weir: RunningAgent, st
         return {labels for (name, labels) in found if name == durations and ("namespace", story.namespace) in labels}
 
     # The object goes a moment before the pass that let it go is over.
-    assert await eventually_scraped(weir, lambda found: not left(found))
+    await eventually_scraped(weir, lambda found: not left(found))
 
 
 async def test_the_api_shows_sources_kustomizations_and_changes_in_pages(weir: RunningAgent, story: Story) -> None:
@@ -144,14 +154,17 @@ async def test_the_api_shows_sources_kustomizations_and_changes_in_pages(weir: R
     await story.ready("app", revision=second)
     await story.ready("other", revision=second)
 
-    source = await weir.get(f"/api/v1/sources/GitRepository/{story.namespace}/repo")
-    assert (source["ready"], source["revision"]) == ("True", f"main@sha1:{second}")
+    def has_second(field: str) -> Callable[[Any], bool]:
+        return lambda shown: bool(shown[field] == f"main@sha1:{second}" and shown["ready"] == "True")
+
+    source = await weir.get(f"/api/v1/sources/GitRepository/{story.namespace}/repo", has_second("revision"))
+    for name in ("app", "other"):
+        await weir.get(f"/api/v1/kustomizations/{story.namespace}/{name}", has_second("lastAppliedRevision"))
     assert source["url"] == story.server.url(story.namespace)
 
     items, pages = await walk(weir, f"/api/v1/kustomizations?namespace={story.namespace}")
     assert ([item["name"] for item in items], pages) == (["app", "other"], 2)
     app = items[0]
-    assert app["lastAppliedRevision"] == f"main@sha1:{second}"
     assert sorted(app["objects"]) == [f"{story.namespace}_c__ConfigMap", f"{story.namespace}_chat_apps_Deployment"]
     assert [entry["revision"] for entry in app["history"]] == [f"main@sha1:{second}", f"main@sha1:{first}"]
     assert {entry["status"] for entry in app["history"]} == {"ReconciliationSucceeded"}
@@ -238,7 +251,7 @@ async def test_a_large_application_is_applied_whole_and_told_in_full(weir: Runni
     await asyncio.to_thread(story.git.commit, {"d.yaml": "---".join(parts)})
     await story.source()
     await story.kustomization()
-    ready = await story.ready(timeout=120)
+    ready = await story.ready()
     assert len(ready["status"]["inventory"]["entries"]) == 100
     page = await weir.get(f"/api/v1/changes?kustomization={story.namespace}/app&kind=model&limit=1")
     assert page["total"] == 200

@@ -16,6 +16,7 @@ import pytest
 from testbed.controlplane import ControlPlane
 from testbed.kube import Admin
 from testbed.ports import free_port
+from tests.scenarios.conftest import PATIENCE
 
 LEASE = ("coordination.k8s.io/v1", "Lease")
 
@@ -34,14 +35,14 @@ async def started(*flags: str) -> asyncio.subprocess.Process:
     )
 
 
-async def said(process: asyncio.subprocess.Process, seconds: float = 60.0) -> list[dict[str, Any]]:
+async def said(process: asyncio.subprocess.Process, seconds: float = PATIENCE) -> list[dict[str, Any]]:
     """Wait for the end; the lines that were logged."""
     async with asyncio.timeout(seconds):
         _, errors = await process.communicate()
     return [json.loads(line) for line in errors.decode().splitlines()]
 
 
-async def answers(url: str, text: str, seconds: float = 60.0) -> None:
+async def answers(url: str, text: str, seconds: float = PATIENCE) -> None:
     """Wait until the page has the text."""
     async with asyncio.timeout(seconds), aiohttp.ClientSession() as session:
         while True:

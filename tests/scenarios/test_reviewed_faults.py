@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from testbed.kube import condition
+from tests.scenarios.conformance.flux_source import stored
 from tests.scenarios.conftest import KS, REPO, Object, RunningAgent, Story, message
 
 CONFIG = """
@@ -99,6 +100,7 @@ async def test_a_suspended_source_keeps_serving_and_says_nothing(story: Story, w
     await story.source()
     await story.kustomization()
     await story.ready()
+    await stored(story)  # builds begin before the source's own status is written
     await story.source(suspend=True)
     before = await story.admin.get(*REPO, story.namespace, "repo")
     await story.request(KS, "app", "again")

@@ -61,20 +61,18 @@ spec:
 
 async def running(story: Story) -> dict[str, Any]:
     """Wait until the pod runs."""
-    return await story.until(
-        POD, "chat-0", lambda found: (found or {}).get("status", {}).get("phase") == "Running", timeout=60
-    )
+    return await story.until(POD, "chat-0", lambda found: (found or {}).get("status", {}).get("phase") == "Running")
 
 
 async def stale(story: Story, text: str) -> str:
     """Wait until the Kustomization says that pods are stale."""
-    found = await story.until(KS, "app", lambda found: text in message(found, "StaleServing"), timeout=60)
+    found = await story.until(KS, "app", lambda found: text in message(found, "StaleServing"))
     return message(found, "StaleServing")
 
 
 async def current(story: Story) -> None:
     """Wait until it does not any more."""
-    await story.until(KS, "app", lambda found: not condition(found, "StaleServing"), timeout=60)
+    await story.until(KS, "app", lambda found: not condition(found, "StaleServing"))
 
 
 async def gauge(weir: RunningAgent, story: Story) -> str:

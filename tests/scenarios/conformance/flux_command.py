@@ -70,14 +70,14 @@ def _current(found: Object) -> bool:
     return status == "Current"
 
 
-async def reconcile(story: Story, kind: tuple[str, str], name: str, timeout: float = 60.0) -> Object:
+async def reconcile(story: Story, kind: tuple[str, str], name: str) -> Object:
     """`flux reconcile`: ask, and wait until the request is handled."""
     before = await story.admin.get(*kind, story.namespace, name)
     if before["spec"].get("suspend"):
         raise CommandError("resource is suspended")
     last = before.get("status", {}).get("lastHandledReconcileAt", "")
     await story.request(kind, name, f"{time.time_ns()}")
-    found = await story.until(kind, name, lambda state: state is not None and handled(state, last), timeout)
+    found = await story.until(kind, name, lambda state: state is not None and handled(state, last))
     if ready(found).get("status") != "True":
         raise CommandError(f"reconciliation failed: '{message(found)}'")
     return found
@@ -109,6 +109,11 @@ def inventory(found: Object) -> set[tuple[str, str, str, str]]:
         name, _, group = rest.rpartition("_")
         entries.add((namespace, name.replace("__", ":"), group, kind))
     return entries
+
+
+def settled_by_kubernetes(found: Object | None) -> bool:
+    """Whether Kubernetes' own controller has written its part: with the first status there are its annotations."""
+    return bool((found or {}).get("status"))
 
 
 async def dry_run(story: Story, wanted: Object) -> tuple[Object, Object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 import os
@@ -13,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from testbed.processes import until
 from tests.scenarios.conformance.flux_source import downloaded, files, looked, members, stored
-from tests.scenarios.conftest import REPO, RunningAgent, Story, conditions
+from tests.scenarios.conftest import PATIENCE, REPO, RunningAgent, Story, conditions
 
 OwnAgent = Callable[..., AbstractAsyncContextManager[RunningAgent]]
 
@@ -138,11 +138,11 @@ async def test_an_archive_is_made_again_without_the_repository(story: Story, wei
     await story.pull("away")
     failed = await story.failed("repo", "not found", REPO)
     assert failed["status"]["artifact"]["digest"] == source["status"]["artifact"]["digest"]
-    for _ in range(300):
-        if file.is_file():
-            break
-        await asyncio.sleep(0.05)
-    assert file.is_file()
+
+    async def packed() -> bool:
+        return file.is_file()
+
+    await until(packed, timeout=PATIENCE, what="the archive is there again")
     away.rename(story.git.path)
 
 

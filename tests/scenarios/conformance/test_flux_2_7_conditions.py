@@ -32,7 +32,7 @@ async def test_a_new_spec_is_being_worked_on_until_it_is_done(story: Story) -> N
     before = await stored(story)
     story.server.fault = Fault.HANG
     try:
-        await story.source(url=story.server.url(f"{story.namespace}-slow"), timeout="20s")
+        await story.source(url=story.server.url(f"{story.namespace}-slow"), timeout="5m")
         working = await story.until(REPO, "repo", lambda found: condition(found, "Reconciling") == "True")
         assert conditions(working)["Reconciling"][1:] == ("Progressing", "processing object: new generation 1 -> 2")
         assert condition(working, "Ready") == "True"
@@ -49,7 +49,7 @@ async def test_a_first_pass_is_of_unknown_end(story: Story) -> None:
     story.git.commit({"a.yaml": "a: 1"})
     story.server.fault = Fault.HANG
     try:
-        await story.source(timeout="20s")
+        await story.source(timeout="5m")
         working = await story.until(REPO, "repo", lambda found: condition(found, "Ready") == "Unknown")
         said = ("Progressing", "processing object: new generation -1 -> 1")
         assert conditions(working) == {"Reconciling": ("True", *said), "Ready": ("Unknown", *said)}

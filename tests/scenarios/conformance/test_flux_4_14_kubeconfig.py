@@ -18,7 +18,7 @@ from agent.gates import FeatureGates
 from testbed.controlplane import ControlPlane
 from testbed.kube import Admin, condition
 from tests.kube.proxy import proxying
-from tests.scenarios.conftest import KS, RunningAgent, Story, message
+from tests.scenarios.conftest import KS, PATIENCE, RunningAgent, Story, message
 
 OwnAgent = Callable[..., AbstractAsyncContextManager[RunningAgent]]
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {greeting: hi}\n"
@@ -293,7 +293,7 @@ async def test_a_cluster_that_does_not_answer_holds_nobody_else_up(story: Story,
         await keep(story, "dead", value=far.kubeconfig(server=url))
         for name in ("dead-1", "dead-2", "dead-3"):
             await story.kustomization(name, kubeConfig={"secretRef": {"name": "dead"}}, timeout="30s")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await asked.wait()
         await story.kustomization("alive")
         await story.ready("alive")

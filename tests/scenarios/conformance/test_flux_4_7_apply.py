@@ -166,7 +166,7 @@ async def test_nothing_of_a_stage_is_written_if_one_of_it_is_refused_but_earlier
         "rules": [],
     }
     wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 99999}]}}
-    await begin(story, config(), role, wrong)
+    await begin(story, config(), role, wrong, retryInterval="1h")  # what is created is told of once
     failed = await story.failed(text="dry-run failed")
     text = message(failed)
     assert text.startswith(f'Service/{story.namespace}/s dry-run failed (Invalid): Service "s" is invalid')
@@ -180,7 +180,7 @@ async def test_classes_have_a_stage_of_their_own(story: Story) -> None:
     kind = ("scheduling.k8s.io/v1", "PriorityClass")
     first = {"apiVersion": kind[0], "kind": kind[1], "metadata": {"name": story.namespace}, "value": 7}
     wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 99999}]}}
-    await begin(story, first, wrong)
+    await begin(story, first, wrong, retryInterval="1h")
     await story.failed(text=f"PriorityClass/{story.namespace} created")
     assert await story.admin.find(*kind, None, story.namespace)
 
@@ -195,7 +195,7 @@ async def test_a_definition_that_will_never_be_served_ends_the_apply(story: Stor
     await story.admin.wait_for(
         *served, None, f"widgets.{group}", lambda found: condition(found, "Established") == "True"
     )
-    await begin(story, other, config())
+    await begin(story, other, config(), retryInterval="1h")
     failed = await story.failed(text="stalled")
     assert message(failed).splitlines() == [
         f"failed early due to stalled resources: [CustomResourceDefinition/gadgets.{group} status: 'Failed']",
@@ -226,7 +226,7 @@ async def test_records_of_an_older_api_version_are_moved_where_the_gate_says_so(
 
 async def test_a_custom_stage_comes_before_the_rest(story: Story, own_agent: OwnAgent) -> None:
     wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": 99999}]}}
-    await begin(story, config(), wrong)
+    await begin(story, config(), wrong, retryInterval="1h")
     async with own_agent(custom_apply_stage_kinds=frozenset({"ConfigMap"})):
         failed = await story.failed(text="dry-run failed")
         assert f"ConfigMap/{story.namespace}/c created" in message(failed)

@@ -160,7 +160,7 @@ async def test_what_a_failed_apply_has_made_is_not_forgotten(story: Story) -> No
     wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {"ports": [{"port": -1}]}}
     story.git.commit(document(role, wrong))
     await story.source()
-    await story.kustomization()
+    await story.kustomization(retryInterval="1h")
     failed = await story.failed(text=f"ClusterRole/{story.namespace} created")
     assert message(failed)
     mended = story.git.commit(document(config("a")))

@@ -19,7 +19,7 @@ import aiohttp
 
 from testbed.controlplane import ControlPlane
 from testbed.ports import free_port
-from tests.scenarios.conftest import RunningAgent, Story
+from tests.scenarios.conftest import PATIENCE, RunningAgent, Story
 
 OwnAgent = Callable[..., AbstractAsyncContextManager[RunningAgent]]
 ACCOUNT = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: c}\n"
@@ -50,7 +50,7 @@ async def test_failed_fetches_are_tried_again_between_the_shortest_and_the_longe
     passes = 'controller_runtime_reconcile_total{controller="gitrepository",result="requeue_after"}'
     async with own_agent(controllers=("source",), min_retry_delay=0.05, max_retry_delay=0.1) as agent:
         await agent.ready()
-        async with asyncio.timeout(60):  # with the default delays, the tenth try is six minutes away
+        async with asyncio.timeout(PATIENCE):  # with the default delays, the tenth try is six minutes away
             while True:
                 if await sample(agent, passes) >= 10:
                     break
@@ -92,7 +92,7 @@ async def test_flags_without_a_meaning_here_are_named_in_the_log(
     )
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             line = json.loads(await process.stderr.readline())
     finally:
         process.send_signal(signal.SIGTERM)

@@ -114,12 +114,13 @@ async def test_an_archive_that_is_not_there_yet(
 async def test_a_server_in_trouble_is_asked_again_and_without_retries_the_status_tells(
     story: Story, own_agent: OwnAgent, foreign_kinds: None, files: FileServer
 ) -> None:
-    files.answers = [503]
+    files.answers = [503] * 1000
     await offer(files, story, "Bucket", "r1", "hi")
     async with own_agent(**KUSTOMIZE, http_retry=0):
         await story.kustomization(sourceRef={"kind": "Bucket", "name": "models"})
         failed = await story.failed(text="status 503")
         assert conditions(failed)["Ready"][1] == "ArtifactFailed"
+        files.answers.clear()
         await story.ready(revision="r1")
 
 
@@ -127,12 +128,14 @@ async def test_with_retries_the_status_says_that_it_is_fetching(
     story: Story, own_agent: OwnAgent, foreign_kinds: None, files: FileServer
 ) -> None:
     files.answers = [503]
+    files.closed_after = 1
     await offer(files, story, "Bucket", "r1", "hi")
     async with own_agent(**KUSTOMIZE):
         await story.kustomization(sourceRef={"kind": "Bucket", "name": "models"})
         busy = await story.until(KS, "app", lambda found: condition(found, "Reconciling") == "True")
         assert conditions(busy)["Ready"] == ("Unknown", "Progressing", "Reconciliation in progress")
         assert conditions(busy)["Reconciling"][2].startswith("Fetching manifests for revision r1")
+        files.open.set()
         await story.ready(revision="r1")
     assert files.asked == 2
     assert not [line for line in await story.events("app") if line.startswith("ArtifactFailed")]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.scenarios.conformance.flux_command import dry_run, reconcile
+from tests.scenarios.conformance.flux_command import dry_run, reconcile, settled_by_kubernetes
 from tests.scenarios.conftest import KS, REPO, Object, RunningAgent, Story
 
 OwnAgent = Callable[..., AbstractAsyncContextManager[RunningAgent]]
@@ -145,6 +145,13 @@ async def state(story: Story) -> dict[str, Object]:
     return found
 
 
+async def at_rest(story: Story) -> None:
+    """Wait until Kubernetes' own controllers have written their part."""
+    for kind in ("Deployment", "Job"):
+        api_version, _, name, _ = next(sent for sent in SENT if sent[1] == kind)
+        await story.until((api_version, kind), name, settled_by_kubernetes)
+
+
 @pytest.fixture
 async def revision(story: Story) -> str:
     """A commit with all of it, and the two objects that name it."""
@@ -161,6 +168,7 @@ async def test_weir_takes_over_from_kustomize_controller(story: Story, own_agent
     await story.admin.patch(*KS, story.namespace, "app", finalizer)
     left = {"status": as_flux_leaves_it(story, revision)}
     await story.admin.patch(*KS, story.namespace, "app", left, subresource="status")
+    await at_rest(story)
     before = await state(story)
 
     async with own_agent():
@@ -186,9 +194,7 @@ async def test_kustomize_controller_finds_nothing_to_do_after_weir(story: Story,
     await story.kustomization()
     ready = await story.ready(revision=revision)
     assert ready["status"]["inventory"] == as_flux_leaves_it(story, revision)["inventory"]
-    for kind in ("Deployment", "Job"):  # once Kubernetes' own controllers have written their part
-        api_version, _, name, _ = next(sent for sent in SENT if sent[1] == kind)
-        await story.until((api_version, kind), name, lambda found: bool((found or {}).get("status")))
+    await at_rest(story)
     for wanted in as_flux_sends(story):
         live, merged = await dry_run(story, wanted)
         assert merged == live
