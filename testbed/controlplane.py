@@ -236,7 +236,7 @@ class ControlPlane:
 async def _answers(http: aiohttp.ClientSession, url: str, token: str = "") -> bool:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        async with http.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=2)) as response:
+        async with http.get(url, headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as response:
             return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False

@@ -23,7 +23,7 @@ from testbed.ports import free_port
 from testbed.processes import Process, current_run, start, until
 
 _log = logging.getLogger(__name__)
-_READY_SECONDS = 60.0
+_READY_SECONDS = 180.0
 _SETTLE_SECONDS = 0.1
 _RETRY_SECONDS = 1.0
 
