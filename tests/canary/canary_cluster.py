@@ -138,6 +138,18 @@ class Rollouts:
     async def phase(self, *phases: str, name: str = NAME, within: float = 120.0) -> Object:
         return await self.until(lambda status: status.get("phase") in phases, name, within)
 
+    async def blocked(self, reason: str) -> str:
+        """Wait until something stands in the way of the Canary for that reason; in which words."""
+
+        def told(status: Object) -> list[str]:
+            return [item["message"] for item in status.get("conditions", ()) if _is_blocked(item, reason)]
+
+        return told(await self.until(lambda status: bool(told(status))))[0]
+
+    def phases(self) -> AbstractAsyncContextManager[list[Any]]:
+        """Every phase that the Canary goes through while the block lasts: some pass by themselves."""
+        return self.watched("Canary", FLAGGER, lambda canary: canary.get("status", {}).get("phase", ""))
+
     async def events(self, name: str = NAME, kind: str = "Canary") -> list[str]:
         """Texts of the events about the Canary, or another object, the oldest first, each as often as it was told."""
         found = await self.admin.list("v1", "Event", self.namespace)
@@ -183,6 +195,10 @@ class Rollouts:
         assert route is not None
         by_name = {ref["name"]: ref["weight"] for ref in route["spec"]["rules"][0]["backendRefs"]}
         return by_name[f"{NAME}-primary"], by_name[f"{NAME}-canary"]
+
+
+def _is_blocked(condition: Object, reason: str) -> bool:
+    return (condition["type"], condition["reason"]) == ("Blocked", reason)
 
 
 @asynccontextmanager

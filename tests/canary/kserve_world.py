@@ -86,8 +86,13 @@ class KServeStory:
         """Commit, and wait until the Kustomization is Ready at the commit."""
         await self.sync(self.commit(version, **changes))
 
-    async def sync(self, commit: str) -> None:
+    async def pull(self) -> None:
+        """Somebody's webhook says that there is news."""
         await self._ask(*REPOSITORY)
+
+    async def sync(self, commit: str) -> None:
+        """Have a commit applied, on which nobody puts another one meanwhile."""
+        await self.pull()
 
         def there(found: Object | None) -> bool:
             status = (found or {}).get("status", {})

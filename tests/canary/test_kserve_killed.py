@@ -58,6 +58,7 @@ async def test_killed_at_any_moment_it_goes_on_from_where_the_traffic_is(
             async with canary_agent(kube, namespace, minimum_interval=0.1):
                 await rollouts.phase("Progressing")
             assert await live_and_die(kube, rollouts, dice, "Succeeded") > 1
+            await eventually(lambda: seen[-1] == way[-1])
     assert seen == way
 
 

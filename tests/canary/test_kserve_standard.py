@@ -126,10 +126,7 @@ async def test_a_service_without_a_minimum_of_replicas_is_told(
     async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
         await rollouts.phase("Initialized")
         await story.push("2", replicas=0)
-        status = await rollouts.until(lambda status: any(c["type"] == "Blocked" for c in status.get("conditions", ())))
-    blocked = next(item for item in status["conditions"] if item["type"] == "Blocked")
-    assert blocked["reason"] == "TargetInvalid"
-    assert "minReplicas is 0" in blocked["message"]
+        assert "minReplicas is 0" in await rollouts.blocked("TargetInvalid")
     assert shares(await story.live()) == ("1", [])
 
 
@@ -139,11 +136,8 @@ async def test_no_run_begins_without_room_for_its_accelerators(
     async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
         await rollouts.phase("Initialized")
         await story.push("2", gpus=3)
-        status = await rollouts.until(lambda status: any(c["type"] == "Blocked" for c in status.get("conditions", ())))
-        blocked = next(item for item in status["conditions"] if item["type"] == "Blocked")
-        assert blocked["reason"] == "InsufficientAccelerators"
-        assert "1 pods with 3 example.com/gpu each needed" in blocked["message"]
-        assert (status["phase"], shares(await story.live())) == ("Initialized", ("1", []))
+        assert "1 pods with 3 example.com/gpu each needed" in await rollouts.blocked("InsufficientAccelerators")
+        assert ((await rollouts.status())["phase"], shares(await story.live())) == ("Initialized", ("1", []))
         await story.push("2")
         await rollouts.phase("Succeeded")
 
@@ -193,10 +187,8 @@ async def test_a_run_begins_when_the_model_is_on_the_nodes_if_somebody_has_it_co
         await story.push("2")
         await rollouts.until(lambda status: "Job pull has not fetched hf://org/chat-2 yet" in str(status))
         await story.admin.delete("batch/v1", "Job", story.namespace, "pull")
-        status = await rollouts.until(lambda status: "LocalModelNamespaceCache" in str(status))
-        blocked = next(item for item in status["conditions"] if item["type"] == "Blocked")
-        assert blocked["reason"] == "ModelNotOnNodes"
-        assert "chat-2 has hf://org/chat-2 on 0 of 0 nodes" in blocked["message"]
+        await rollouts.until(lambda status: "LocalModelNamespaceCache" in str(status))
+        assert "chat-2 has hf://org/chat-2 on 0 of 0 nodes" in await rollouts.blocked("ModelNotOnNodes")
         assert shares(await story.live()) == ("1", [])
         path = (await story.admin.resource(api, kind)).path(story.namespace, "chat-2", "status")
         live = await story.admin.get(api, kind, story.namespace, "chat-2")

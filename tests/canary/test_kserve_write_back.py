@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from canary_agent import eventually
 from canary_cluster import FLAGGER, Rollouts
 from canary_gitops import Judge, whole_agent
 from kserve_world import KServeStory, kserve_story
@@ -33,17 +34,19 @@ async def test_the_reference_of_an_inference_service_goes_back(
         await admin.patch(FLAGGER, "Canary", story.namespace, "chat", patch)
         judge[0].refuses = True
         before = story.git.read("service.yaml")
-        await story.push("2")
-        await rollouts.phase("Failed")
-        found = await admin.wait_for(
-            FLAGGER, "Canary", story.namespace, "chat", lambda canary: '"committed"' in str(canary)
-        )
+        async with rollouts.phases() as phases:
+            story.commit("2")
+            await story.pull()
+            found = await admin.wait_for(
+                FLAGGER, "Canary", story.namespace, "chat", lambda canary: '"committed"' in str(canary)
+            )
+            await eventually(lambda: phases[-1] == "Succeeded")
+        assert phases[-2:] == ["Failed", "Succeeded"]
         assert found is not None
         assert story.git.read("service.yaml") == before
         (entry,) = json.loads(found["metadata"]["annotations"]["weir.dev/quarantine"])
         assert (entry["rejected"], entry["restore"]) == ("hf://org/chat-2", "hf://org/chat-1")
         assert "Weir-Restored: hf://org/chat-1" in story.git.message(story.git.head()).splitlines()
-        await rollouts.phase("Succeeded")
     assert await story.serving() == "1"
     starts = [text for text in await rollouts.events() if text.startswith("New revision detected!")]
     assert len(starts) == 1

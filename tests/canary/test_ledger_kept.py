@@ -17,6 +17,13 @@ def target(rollouts: Rollouts, model: str) -> Object:
     return found
 
 
+async def roll_out(rollouts: Rollouts, model: str) -> None:
+    """Apply another model and wait until it is the one that was promoted."""
+    before = (await rollouts.status())["lastPromotedSpec"]
+    await rollouts.apply(target(rollouts, model))
+    await rollouts.until(lambda now: now["phase"] == "Succeeded" and now["lastPromotedSpec"] != before)
+
+
 async def test_a_model_that_has_served_before_comes_back_in_one_step(kube: KubeClient, rollouts: Rollouts) -> None:
     canary = rollouts.canary(analysis={"stepWeight": None, "maxWeight": None, "iterations": 3})
     canary["spec"] |= {"provider": "kubernetes", "service": {"port": 80, "targetPort": 8080}}
@@ -26,9 +33,7 @@ async def test_a_model_that_has_served_before_comes_back_in_one_step(kube: KubeC
         await rollouts.apply(canary)
         await rollouts.phase("Initialized")
         for model in (TWO, ONE):
-            await rollouts.apply(target(rollouts, model))
-            await rollouts.phase("Progressing")
-            await rollouts.phase("Succeeded")
+            await roll_out(rollouts, model)
     found = await rollouts.get("Canary", NAME, FLAGGER)
     assert found is not None
     ledger = json.loads(found["metadata"]["annotations"]["weir.dev/ledger"])

@@ -10,12 +10,20 @@ from testbed.kube import Object
 
 
 async def ask(edge: ProcessGateway, host: str, **headers: str) -> str:
-    """The version of the model that answers, or the status of the refusal."""
-    async with (
-        aiohttp.ClientSession() as http,
-        http.post(f"{edge.url}/v1/predict", json={"x": [1, 2]}, headers={"Host": host, **headers}) as response,
-    ):
-        return str((await response.json())["version"]) if response.status == 200 else str(response.status)
+    """The version of the model that answers. A gateway that refuses, having nobody to ask yet, is asked again."""
+    answers: list[str] = []
+
+    async def answered() -> bool:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{edge.url}/v1/predict", json={"x": [1, 2]}, headers={"Host": host, **headers}) as response,
+        ):
+            if response.status == 200:
+                answers.append(str((await response.json())["version"]))
+        return bool(answers)
+
+    await eventually(answered)
+    return answers[0]
 
 
 async def test_ab_testing_sends_matched_requests_to_the_canary(
@@ -82,7 +90,10 @@ async def _told(rollouts: Rollouts, text: str) -> bool:
 async def test_a_primary_that_breaks_in_its_promotion(
     kube: KubeClient, rollouts: Rollouts, edge: ProcessGateway
 ) -> None:
-    """Only the primary fails with the new template: the traffic stays where the new revision works."""
+    """Only the primary fails with the new template: the traffic stays where the new revision works.
+
+    The deadline is short once the canary is up, so that it is the primary's alone.
+    """
     broken = rollouts.sleeper("2")
     # Pods of the primary have another label than those of the target, and so another name.
     broken["readinessProbe"] = {
@@ -91,11 +102,14 @@ async def test_a_primary_that_breaks_in_its_promotion(
     }
     broken["env"].append({"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
     target = rollouts.target(broken, replicas=None)
-    target["spec"]["progressDeadlineSeconds"] = 3
     async with canary_agent(kube, rollouts.namespace):
-        await rollouts.apply(rollouts.target(rollouts.sleeper("1")), rollouts.canary())
+        await rollouts.apply(rollouts.target(rollouts.sleeper("1")), rollouts.canary(analysis={"webhooks": [HOLD]}))
         await rollouts.phase("Initialized")
         await rollouts.apply(target)
+        await rollouts.phase("WaitingPromotion")
+        target["spec"]["progressDeadlineSeconds"] = 3
+        await rollouts.apply(target)
+        await rollouts.let_go()
         status = await rollouts.phase("Failed")
         assert status["canaryWeight"] == 100
         assert await rollouts.weights() == (0, 100)

@@ -45,9 +45,11 @@ async def test_a_bad_model_is_put_back_in_git(
             **ALLOWED,
             write_back_committer="Robot <robot@example.org>",
         )
-        bad = await story.push(BAD)
-        await story.rollouts.phase("Failed")
-        result = await story.result("committed")
+        async with story.rollouts.phases() as phases:
+            bad = await story.push(BAD)
+            result = await story.result("committed")
+            await eventually(lambda: phases[-1] == "Succeeded")
+        assert phases[-2:] == ["Failed", "Succeeded"]
         head = story.git.head()
         assert result["commit"] == head
         assert story.git.read("target.yaml").decode() == story.target(GOOD)
@@ -67,17 +69,16 @@ async def test_a_bad_model_is_put_back_in_git(
         basic = "Basic " + base64.b64encode(b"weir:may-write").decode()
         assert server.authorizations == {"", basic}, "fetched without and pushed with the Secret of the write-back"
 
-        await story.rollouts.phase("Succeeded")
-        assert await story.starts() == 1, "what was put back is what was promoted: no run"
-        quarantine = json.loads((await story.annotations())["weir.dev/quarantine"])
-        assert [(entry["rejected"], entry["restore"]) for entry in quarantine] == [(BAD, GOOD)]
-        texts = await story.rollouts.events()
-        assert any(text.endswith(f"commit {head} on main") for text in texts)
-        ledger = json.loads((await story.annotations())["weir.dev/ledger"])
-        assert [(one["role"], one["models"][0]["spelling"], one.get("outcome")) for one in ledger] == [
-            ("primary", GOOD, None),
-            ("canary", BAD, "rejected"),
-        ]
+    assert await story.starts() == 1, "what was put back is what was promoted: no run"
+    quarantine = json.loads((await story.annotations())["weir.dev/quarantine"])
+    assert [(entry["rejected"], entry["restore"]) for entry in quarantine] == [(BAD, GOOD)]
+    texts = await story.rollouts.events()
+    assert any(text.endswith(f"commit {head} on main") for text in texts)
+    ledger = json.loads((await story.annotations())["weir.dev/ledger"])
+    assert [(one["role"], one["models"][0]["spelling"], one.get("outcome")) for one in ledger] == [
+        ("primary", GOOD, None),
+        ("canary", BAD, "rejected"),
+    ]
 
 
 async def test_a_note_that_was_lost_is_written_again_without_a_second_commit(

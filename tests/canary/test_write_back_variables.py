@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from canary_agent import eventually
 from canary_cluster import CRDS, FLAGGER, NAME, Rollouts
 from canary_gitops import KUSTOMIZATION, REPOSITORY, Judge, whole_agent
 from write_back_story import ALLOWED, Story
@@ -70,17 +71,20 @@ async def test_a_variable_is_put_back_where_it_stands(
         await story.secret(username="weir", password="may-write")
         async with whole_agent(control_plane, rollouts.namespace, tmp_path / "weir"):
             await story.declare(server.url(rollouts.namespace))
-            await story.push(NEW)
-            await rollouts.phase("Failed")
-            result = await story.result("committed")
+            async with rollouts.phases() as phases:
+                await story.push(NEW)
+                result = await story.result("committed")
+                await eventually(lambda: phases[-1] == "Succeeded")
+            assert phases[-2:] == ["Failed", "Succeeded"]
             assert result["commit"] == story.git.head()
             wanted = MODELS.replace("REVISION", OLD).replace("NAMESPACE", rollouts.namespace)
             assert story.git.read("cluster/models.yaml").decode() == wanted
-            await rollouts.phase("Succeeded")
             assert await story.starts() == 1
-            # What nobody applies from Git is named.
+            # What nobody applies from Git is named. The finalizer goes once nothing is applied any more.
             unlabelled = {"kustomize.toolkit.fluxcd.io/name": None, "kustomize.toolkit.fluxcd.io/namespace": None}
-            await rollouts.admin.patch(*KUSTOMIZATION, rollouts.namespace, "cluster", {"spec": {"suspend": True}})
+            cluster = (*KUSTOMIZATION, rollouts.namespace, "cluster")
+            await rollouts.admin.delete(*cluster)
+            await rollouts.admin.wait_for(*cluster, lambda found: found is None)
             await rollouts.admin.patch(
                 "v1",
                 "ConfigMap",
