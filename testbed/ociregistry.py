@@ -68,7 +68,7 @@ async def oci_registry(folder: Path) -> AsyncIterator[OciRegistry]:
     argv: list[str | Path] = [binary, f"--port={port}"]
     url = f"http://localhost:{port}"
     log = folder / "registry.log"
-    async with web_server(argv, name="registry", log=log, probe=f"{url}/v2/", timeout=60) as http:
+    async with web_server(argv, name="registry", log=log, probe=f"{url}/v2/", timeout=120) as http:
         yield OciRegistry(url, http)
 
 

@@ -83,7 +83,7 @@ class ProcessNode:
     ) -> None:
         await self.stop()
 
-    async def start(self, timeout: float = 60) -> None:
+    async def start(self, timeout: float = 120) -> None:
         """Register the Node and start to run Pods; returns once the Node is Ready.
 
         Raises TimeoutError, or what kept it from starting.
