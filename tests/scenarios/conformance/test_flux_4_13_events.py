@@ -15,7 +15,7 @@ metadata: {name: %s}
 data: {greeting: "%s"}
 """
 REASONS = {"Progressing", "ReconciliationSucceeded", "ReconciliationFailed", "DependencyNotReady"}
-FINISHED = re.compile(r"Reconciliation finished in [0-9.]+m?s, next run in 10m0s")
+FINISHED = re.compile(r"Reconciliation finished in [0-9.ms]+, next run in 10m0s")
 
 
 async def _told(story: Story, text: str, name: str = "app", times: int = 1) -> list[dict[str, Any]]:
