@@ -61,7 +61,8 @@ class Verdict:
 class Manager:
     """See the module.
 
-    `watchers` have to be synced before anything leads; `optional` ones do not, for kinds that may not be installed.
+    `watchers` have to be synced before anything leads. Of `optional` ones, whose kinds may not be installed, the first
+    listing has to be there or refused: what acts without it would undo what a rollout or a policy holds.
     `services` run as long as the manager, `led_services` only while leading. Without an `elector`, it always leads.
     `drain` is how many seconds passes may take to finish at a stop; `stale` how long a watch may be silent.
     """
@@ -132,6 +133,8 @@ class Manager:
     async def _synced(self) -> None:
         for watcher in self._watchers:
             await watcher.synced.wait()
+        for watcher in self._optional:
+            await watcher.asked.wait()
 
     async def _elected(self, stop: asyncio.Event) -> Ended:
         elector = self._elector

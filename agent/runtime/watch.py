@@ -212,7 +212,8 @@ SHORT_STREAM = 1.0
 class Watcher(Generic[T]):
     """Keeps a sink up to date with one kind of object, for as long as `run` runs.
 
-    `on_problem` receives the name of the watcher and the failure, each time one happens.
+    `on_problem` receives the name of the watcher and the failure, each time one happens. `synced` is set once the first
+    listing is there, `asked` once it is or was refused.
     """
 
     def __init__(
@@ -228,6 +229,7 @@ class Watcher(Generic[T]):
     ) -> None:
         self.name = name
         self.synced = asyncio.Event()
+        self.asked = asyncio.Event()
         self.problem: str | None = None
         self._source = source
         self._sink = sink
@@ -255,6 +257,7 @@ class Watcher(Generic[T]):
                 failed = await self._advance()
             except OperationError as error:
                 self.problem = error.message
+                self.asked.set()
                 self._on_problem(self.name, error)
                 failed = Failed(expired=isinstance(error, Expired))
             if failed is None:
@@ -295,3 +298,4 @@ class Watcher(Generic[T]):
             self._sink(event)
         if isinstance(self._state, Watching):
             self.synced.set()
+            self.asked.set()

@@ -28,6 +28,7 @@ async def begin(rollouts: Rollouts, **canary) -> None:
     await rollouts.until(lambda status: status.get("canaryWeight", 0) >= 1)
 
 
+@pytest.mark.timeout(900)  # some twenty commands, each a process of its own
 async def test_a_rollout_is_held_aborted_tried_again_and_promoted(
     control_plane: ControlPlane, rollouts: Rollouts, edge: ProcessGateway, jane: Person, tmp_path: Path
 ) -> None:

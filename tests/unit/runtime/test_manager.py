@@ -105,6 +105,35 @@ def test_nothing_leads_before_the_watches_are_synced() -> None:
     run(main())
 
 
+class Late(Script):
+    """Listings take three seconds."""
+
+    async def list(self, token: str) -> Page[str]:
+        await asyncio.sleep(3)
+        return await super().list(token)
+
+
+@pytest.mark.parametrize("answer", [PAGE, OperationError("no such kind")])
+def test_nothing_leads_before_an_optional_watch_has_listed_or_was_refused(answer: Page[str] | OperationError) -> None:
+    async def main() -> None:
+        rig = Rig([PAGE])
+        kept: Store[str] = Store()
+        late = Watcher("canaries", Late([answer, PAGE]), kept.feed, on_problem=lambda _n, _e: None, clock=now)
+        manager = Manager(watchers=[rig.watcher], optional=[late], controllers=[rig.controller])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(manager.run(rig.stop))
+            await asyncio.sleep(2)
+            assert rig.watcher.synced.is_set()
+            assert not manager.ready().ok
+            assert rig.diary == []
+            await asyncio.sleep(2)
+            assert manager.ready().ok
+            assert rig.diary == ["begin a@1", "end a@1"]
+            rig.stop.set()
+
+    run(main())
+
+
 def test_a_standby_is_ready_and_does_nothing_until_it_leads() -> None:
     async def main() -> None:
         lease = Lease()
