@@ -22,6 +22,8 @@ NAMESPACE = "flux-system"
 GIT = ("source.toolkit.fluxcd.io/v1", "GitRepository")
 CANARY = ("flagger.app/v1beta1", "Canary")
 KS = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization")
+PATIENCE = 150
+"""Seconds for what has to wait for a Pod to end, which it may take a minute over, and for the next one to begin."""
 RESTRICTED = ("rbac.applier=impersonation", "logLevel=debug")
 
 MANIFESTS = {
@@ -70,10 +72,11 @@ async def installed(installer, node):
 @pytest.fixture
 async def pod(installed, cluster_admin):
     """The agent's only Pod, ready."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while True:
             pods = await cluster_admin.list("v1", "Pod", NAMESPACE, "app.kubernetes.io/name=weir")
-            if len(pods) == 1 and condition(pods[0], "Ready") == "True":
+            ends = any("deletionTimestamp" in pod["metadata"] for pod in pods)
+            if len(pods) == 1 and condition(pods[0], "Ready") == "True" and not ends:
                 return pods[0]
             await asyncio.sleep(0.2)
 
@@ -152,7 +155,7 @@ async def ready(cluster_admin, kind, namespace, name, status="True", reason=""):
             and found["observedGeneration"] == obj["metadata"]["generation"]
         )
 
-    return ready_condition(await cluster_admin.wait_for(*kind, namespace, name, settled, timeout=60))
+    return ready_condition(await cluster_admin.wait_for(*kind, namespace, name, settled, timeout=PATIENCE))
 
 
 async def fetch(pod, port, path):
@@ -186,7 +189,7 @@ async def test_it_holds_the_lease_that_its_role_allows(pod, cluster_admin):
         NAMESPACE,
         "weir-leader-election",
         lambda found: bool(found and found["spec"].get("holderIdentity")),
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert lease["spec"]["leaseDurationSeconds"] == 35
 
@@ -201,7 +204,7 @@ async def test_it_applies_as_the_service_account_of_the_kustomization(team, clus
     applied = await cluster_admin.get("v1", "ConfigMap", team, "settings")
     assert applied["data"] == {"model": "hf://org/m@a1"}
     assert applied["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] == "app"
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while not {"GitRepository", "Kustomization"} <= await _told_about(cluster_admin, team):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
 
@@ -209,6 +212,14 @@ async def test_it_applies_as_the_service_account_of_the_kustomization(team, clus
 async def _told_about(cluster_admin, namespace):
     """Kinds of objects that there are events about; those come after the statuses."""
     return {event["involvedObject"]["kind"] for event in await cluster_admin.list("v1", "Event", namespace)}
+
+
+async def upgrade(installed, settings):
+    """Another release, and its Pod in the place of the one before."""
+    await installed.run(
+        *("upgrade", "weir", str(CHART), "-n", NAMESPACE, "--reset-values", "--wait", "--timeout=200s"),
+        *sets(settings),
+    )
 
 
 async def test_without_a_service_account_nothing_is_applied_unless_the_agent_has_cluster_admin(
@@ -221,11 +232,11 @@ async def test_without_a_service_account_nothing_is_applied_unless_the_agent_has
     assert f"system:serviceaccount:{team}:default" in refused["message"]
     assert await cluster_admin.find("v1", "ConfigMap", team, "settings") is None
 
-    await installed.run("upgrade", "weir", str(CHART), "-n", NAMESPACE, "--reset-values", *sets(RESTRICTED[1:]))
+    await upgrade(installed, RESTRICTED[1:])
     try:
         assert (await ready(cluster_admin, KS, team, "bold"))["reason"] == "ReconciliationSucceeded"
     finally:
-        await installed.run("upgrade", "weir", str(CHART), "-n", NAMESPACE, "--reset-values", *sets(RESTRICTED))
+        await upgrade(installed, RESTRICTED)
 
 
 async def test_what_it_may_not_watch_is_corrected_at_the_next_interval(team, cluster_admin):
@@ -238,7 +249,7 @@ async def test_what_it_may_not_watch_is_corrected_at_the_next_interval(team, clu
         team,
         "runner",
         lambda found: found["metadata"]["annotations"]["team"] == "serving",
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -246,7 +257,7 @@ async def test_a_kustomization_is_pruned_and_its_finalizer_removed_with_these_ri
     await cluster_admin.create(kustomization(team, serviceAccountName="deployer"))
     await ready(cluster_admin, KS, team, "app")
     await cluster_admin.delete(*KS, team, "app")
-    await cluster_admin.wait_for(*KS, team, "app", lambda found: found is None, timeout=60)
+    await cluster_admin.wait_for(*KS, team, "app", lambda found: found is None, timeout=PATIENCE)
     assert await cluster_admin.find("v1", "ConfigMap", team, "settings") is None
 
 
@@ -294,7 +305,7 @@ def canary(namespace, name, provider, **service):
 
 async def phase(cluster_admin, namespace, name, wanted):
     await cluster_admin.wait_for(
-        *CANARY, namespace, name, lambda found: found.get("status", {}).get("phase") == wanted, timeout=100
+        *CANARY, namespace, name, lambda found: found.get("status", {}).get("phase") == wanted, timeout=PATIENCE
     )
 
 
@@ -317,7 +328,7 @@ async def test_routes_are_covered_too(team, cluster_admin):
     service = {"gatewayRefs": [{"name": "models"}], "hosts": ["edge.example.org"]}
     for obj in [*workload(team, "edge"), canary(team, "edge", "gatewayapi:v1", **service)]:
         await cluster_admin.create(obj)
-    await cluster_admin.wait_for("gateway.networking.k8s.io/v1", "HTTPRoute", team, "edge", bool, timeout=60)
+    await cluster_admin.wait_for("gateway.networking.k8s.io/v1", "HTTPRoute", team, "edge", bool, timeout=PATIENCE)
 
 
 async def test_a_new_pod_takes_over_where_the_old_one_stopped(team, pod, cluster_admin, git):
@@ -326,7 +337,7 @@ async def test_a_new_pod_takes_over_where_the_old_one_stopped(team, pod, cluster
 
     await cluster_admin.delete("v1", "Pod", NAMESPACE, pod["metadata"]["name"])
     await cluster_admin.wait_for(
-        "v1", "Pod", NAMESPACE, pod["metadata"]["name"], lambda found: found is None, timeout=60
+        "v1", "Pod", NAMESPACE, pod["metadata"]["name"], lambda found: found is None, timeout=PATIENCE
     )
 
     git.repository("models").commit({"app/settings.yaml": MANIFESTS["app/settings.yaml"].replace("@a1", "@b2")})
@@ -334,7 +345,7 @@ async def test_a_new_pod_takes_over_where_the_old_one_stopped(team, pod, cluster
         *GIT, team, "models", {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}}
     )
     changed = await cluster_admin.wait_for(
-        "v1", "ConfigMap", team, "settings", lambda found: found["data"]["model"].endswith("@b2"), timeout=90
+        "v1", "ConfigMap", team, "settings", lambda found: found["data"]["model"].endswith("@b2"), timeout=PATIENCE
     )
     assert changed["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/namespace"] == team
 
@@ -357,7 +368,7 @@ async def test_uninstalling_ends_the_agent_and_leaves_what_it_applied(team, inst
     await ready(cluster_admin, KS, team, "app")
 
     await installed.run("uninstall", "weir", "-n", NAMESPACE, "--wait", "--timeout=200s")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while await cluster_admin.list("v1", "Pod", NAMESPACE, "app.kubernetes.io/name=weir"):  # noqa: ASYNC110
             await asyncio.sleep(0.2)
 

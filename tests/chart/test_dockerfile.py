@@ -94,6 +94,7 @@ async def image(context, tmp_path_factory):
         "PATH": os.environ["PATH"],
         "HOME": str(scratch / "home"),
         "PIP_CACHE_DIR": str(cache_dir() / "pip"),
+        "PIP_RETRIES": "10",
         "PIP_NO_COMPILE": "1",  # half of the time, and nothing that is looked at here
         "GOPROXY": f"file://{known['GOMODCACHE']}/cache/download|{known['GOPROXY']}",
     }

@@ -7,6 +7,7 @@ import pytest
 from testbed.git import GitHTTPServer
 from testbed.kube import condition
 from testbed.node import Access, ProcessNode, python_module
+from testbed.processes import until
 from tests.chart.helm import CHART
 
 NAMESPACE = "flux-system"
@@ -61,10 +62,16 @@ async def pods_of_flux(cluster_admin):
     return found
 
 
+def is_current(deployment):
+    """As `flux check` sees it."""
+    status = deployment["status"]
+    observed = status["observedGeneration"] == deployment["metadata"]["generation"]
+    return observed and status.get("availableReplicas") == deployment["spec"]["replicas"]
+
+
 async def test_check_and_version(installed, cluster_admin):
     (deployment,) = await cluster_admin.list("apps/v1", "Deployment", NAMESPACE, PART_OF_FLUX)
-    assert deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
-    assert deployment["status"]["availableReplicas"] == deployment["spec"]["replicas"]
+    await cluster_admin.wait_for("apps/v1", "Deployment", NAMESPACE, deployment["metadata"]["name"], is_current)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     name, _, tag = container["image"].partition(":")
 
@@ -83,10 +90,15 @@ async def test_check_and_version(installed, cluster_admin):
 async def test_logs(synced, cluster_admin):
     (pod,) = await pods_of_flux(cluster_admin)
     assert [container["name"] for container in pod["spec"]["containers"]] == ["manager"]
-    text = await cluster_admin.log(NAMESPACE, pod["metadata"]["name"], container="manager")
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    told = {(line.get("controllerKind"), line.get("name"), line.get("namespace")) for line in lines}
-    assert told >= {("GitRepository", "app", NAMESPACE), ("Kustomization", "app", NAMESPACE)}
+    wanted = {("GitRepository", "app", NAMESPACE), ("Kustomization", "app", NAMESPACE)}
+
+    async def is_told():
+        text = await cluster_admin.log(NAMESPACE, pod["metadata"]["name"], container="manager")
+        # the last line may be half written
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+        return wanted <= {(line.get("controllerKind"), line.get("name"), line.get("namespace")) for line in lines}
+
+    await until(is_told, timeout=60, what="lines about both objects")
 
 
 async def test_uninstall_leaves_the_workloads(synced, cluster_admin):
@@ -104,11 +116,15 @@ async def test_uninstall_leaves_the_workloads(synced, cluster_admin):
             await cluster_admin.delete(api_version, kind, namespace, found["metadata"]["name"])
     for kind in (GIT, KS):
         await cluster_admin.patch(*kind, NAMESPACE, "app", {"metadata": {"finalizers": []}})
-    for found in await cluster_admin.list(*CRD, None, PART_OF_FLUX):
-        await cluster_admin.delete(*CRD, None, found["metadata"]["name"])
+    of_flux = [found["metadata"]["name"] for found in await cluster_admin.list(*CRD, None, PART_OF_FLUX)]
+    for name in of_flux:
+        await cluster_admin.delete(*CRD, None, name)
     await cluster_admin.delete("v1", "Namespace", None, NAMESPACE)
 
-    await cluster_admin.wait_for("v1", "Namespace", None, NAMESPACE, lambda found: found is None, timeout=90)
+    # The controller of namespaces looks again after half of the Pod's grace period, and then after as much.
+    await cluster_admin.wait_for("v1", "Namespace", None, NAMESPACE, lambda found: found is None, timeout=200)
+    for name in of_flux:
+        await cluster_admin.wait_for(*CRD, None, name, lambda found: found is None)
     left = {found["metadata"]["name"] for found in await cluster_admin.list(*CRD)}
     flagger = {"alertproviders.flagger.app", "canaries.flagger.app", "metrictemplates.flagger.app"}
     assert left == flagger | {"changepolicies.weir.dev", "datatriggers.weir.dev"}
