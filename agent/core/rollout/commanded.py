@@ -18,6 +18,7 @@ from agent.core.rollout.changes import Change, change
 from agent.core.rollout.commands import DONE, HELD, REFUSED, Command, Verb, hold_told
 from agent.core.rollout.ending import promote, rollback
 from agent.core.rollout.gating import RUNNING, UNKNOWN
+from agent.core.rollout.replacing import impossible
 from agent.core.rollout.snapshot import Snapshot
 from agent.core.rollout.starting import begin, begins, detected, is_held_back
 from agent.core.rollout.status import BLOCKED, Phase, Status
@@ -60,7 +61,7 @@ def _objection(snapshot: Snapshot, command: Command) -> str:
 def _not_to_be_approved(snapshot: Snapshot) -> str:
     status = snapshot.status
     if status.awaiting_start:
-        return snapshot.quarantined
+        return snapshot.quarantined or impossible(snapshot)
     if status.phase is Phase.WAITING_PROMOTION or _awaited(status):
         return ""
     paused = " while it is paused" if snapshot.hold is not None else ""
@@ -76,12 +77,12 @@ def _awaited(status: Status) -> bool:
 def _not_to_be_retried(snapshot: Snapshot) -> str:
     phase = snapshot.status.phase
     if is_held_back(snapshot):
-        return ""
+        return impossible(snapshot)
     if phase is not Phase.FAILED:
         return f"only a failed rollout can be tried again (phase {phase.value})"
     if change(snapshot) is not Change.NONE:
         return "the target is no longer the revision that failed"
-    return ""
+    return impossible(snapshot)
 
 
 def aborted(snapshot: Snapshot) -> Decision | None:

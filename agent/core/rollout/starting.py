@@ -210,7 +210,7 @@ def restart(snapshot: Snapshot) -> Decision | None:
     assert snapshot.target is not None
     plan, up = snapshot.plan, snapshot.target.replicas > 0
     home: tuple[Action, ...] = (SetRoutes(HOME),) if snapshot.primary.ready.ready else ()
-    if home and up and replaces(snapshot):
+    if home and up and replaces(snapshot) and not impossible(snapshot):
         home = (*home, begun_anew(snapshot))
     actions: tuple[Action, ...] = (
         Emit(f"New revision detected! Restarting analysis for {plan.full_target}"),
@@ -238,8 +238,9 @@ def scaled_away(snapshot: Snapshot) -> Decision | None:
 
 
 def _up(snapshot: Snapshot) -> Action:
-    """The canary gets its pods."""
-    return taking_places(snapshot) if replaces(snapshot) else Scale(replicas_up(snapshot))
+    """The canary gets its pods; in mid-run beside those of a primary that has none to spare."""
+    placed = replaces(snapshot) and not impossible(snapshot)
+    return taking_places(snapshot) if placed else Scale(replicas_up(snapshot))
 
 
 def replicas_up(snapshot: Snapshot) -> int:

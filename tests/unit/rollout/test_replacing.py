@@ -2,6 +2,7 @@
 
 import contextlib
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from rollout_world import Died, World, make_plan
 from agent.api.analysis import HookType
 from agent.api.canary import Canary
 from agent.core.rollout.actions import HOME, Exchange, ScalePrimary, SetRoutes, Weights
-from agent.core.rollout.commands import COMMAND, HANDLED, Verb, written
+from agent.core.rollout.commands import COMMAND, HANDLED, OUTCOME, Verb, written
 from agent.core.rollout.plan import Hook
 from agent.core.rollout.reading import plan_of
 from agent.core.rollout.status import BLOCKED, Phase
@@ -24,7 +25,7 @@ class Places(World):
         answers = super().perform(action, answers)
         if self.full_replicas is not None:
             assert self.primary_replicas + self.target_replicas <= self.full_replicas
-        if isinstance(action, SetRoutes):
+        if isinstance(action, SetRoutes | Exchange):
             assert not self.routes.primary or self.primary_replicas
             assert not self.routes.canary or self.target_replicas
         return answers
@@ -144,6 +145,53 @@ def test_a_single_pod_is_not_replaced():
     assert "chat-primary.prod has one replica" in blocked.message
     assert "one-pod" in blocked.message
     assert pods(world) == (1, 0, 0)
+
+
+def single(**changes) -> Places:
+    """The primary has one pod, and revision b beside it was asked for before its pods were to change places."""
+    world = places(1, **changes)
+    world.plan = msgspec.structs.replace(world.plan, surge=Surge.SURGE)
+    return world
+
+
+def asked(world: World, verb: Verb) -> str:
+    """What is said to a person who asks for this now, with pods that are to change places."""
+    world.plan = msgspec.structs.replace(world.plan, surge=Surge.IN_PLACE)
+    world.annotations[COMMAND] = written(verb, at="2026-11-29T10:00:00Z", by="jane")
+    world.tick()
+    return world.annotations[OUTCOME]
+
+
+def test_a_single_pod_is_not_replaced_when_a_person_asks_for_another_try():
+    world = single()
+    world.bad = frozenset("b")
+    world.run(8)
+    assert (world.status.phase, *pods(world)) == (Phase.FAILED, 1, 0, 0)
+    assert "refused: Deployment chat-primary.prod has one replica" in asked(world, Verb.RETRY)
+    world.run(3)
+    assert (world.status.phase, *pods(world)) == (Phase.FAILED, 1, 0, 0)
+
+
+def test_a_single_pod_is_not_replaced_when_a_person_approves_the_run():
+    world = single(hooks=(Hook(type=HookType.CONFIRM_ROLLOUT, name="gate", url="http://gate"),))
+    world.refusing = {HookType.CONFIRM_ROLLOUT: 1000}
+    world.run(2)
+    assert world.status.awaiting_start
+    assert "refused: Deployment chat-primary.prod has one replica" in asked(world, Verb.PROMOTE)
+    assert pods(world) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("revision", ["b", "c"])
+def test_a_run_that_has_begun_beside_a_single_pod_goes_on_like_that(revision):
+    world = single()
+    world.run(2)
+    world.plan = msgspec.structs.replace(world.plan, surge=Surge.IN_PLACE)
+    world.revision, world.target_replicas = revision, 0
+    world.run(1)
+    assert pods(world)[:2] == (1, 1)
+    world.revision = "d"
+    world.run(12)
+    assert (world.status.phase, world.promotions, *pods(world)) == (Phase.SUCCEEDED, ["d"], 1, 0, 0)
 
 
 def test_other_canaries_have_replicas_of_their_own():
