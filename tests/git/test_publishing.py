@@ -144,12 +144,27 @@ def test_what_servers_call_declined(why: str, declined: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "declined"),
+    [
+        ("GitLab: You are not allowed to push code to protected branches on this project.", True),
+        ("Gitea: Not allowed to push to protected branch main", True),
+        ("GitLab: 500 Internal Server Error", False),
+        ("GitLab: Internal API unreachable", False),
+        ("Gitea: Internal Server Error", False),
+        ("Unable to contact gitea: dial tcp 10.0.0.1:3000: connect: connection refused", False),
+    ],
+)
+def test_a_hook_that_cannot_ask_its_own_server_has_declined_nothing(said: str, declined: bool) -> None:
+    assert is_declined(f"remote: \nremote: {said}\n{SAID.format('pre-receive hook declined')}") is declined
+
+
+@pytest.mark.parametrize(
     ("hook", "declined"), [("update", True), ("pre-receive", True), ("reference-transaction", False)]
 )
 async def test_only_a_hook_that_declines_is_final(
     server: GitHTTPServer, mirrors: GitMirrors, hook: str, declined: bool
 ) -> None:
-    """Whatever a server says: its words have no say in it."""
+    """A server cannot say that it has declined: only git does."""
     git, remote = server.repository("apps"), GitRemote(server.url("apps"))
     parent = git.commit({"a": "1"})
     await mirrors.checkout(remote, MAIN, TIMEOUT)

@@ -121,8 +121,9 @@ def describe_failure(errors: str) -> str:
 
 
 def is_declined(errors: str) -> bool:
-    """Whether a rule of the server was why a push has failed, by what git printed."""
-    return _DECLINED.search(errors) is not None
+    """Whether a rule of the server was why a push has failed, by what git printed; not so where a hook of the server
+    itself has failed."""
+    return _DECLINED.search(errors) is not None and _OUTAGE.search(errors) is None
 
 
 BRANCH_MOVED = "the branch has moved"
@@ -131,6 +132,11 @@ _DECLINED = re.compile(
     re.MULTILINE,
 )
 """Of a hook, a protected branch or a rule; what else a server says stands behind `remote:`."""
+_OUTAGE = re.compile(
+    r"^remote: .{0,80}\b(internal (server|api)|unable to contact|unreachable)\b", re.IGNORECASE | re.MULTILINE
+)
+"""The hooks of GitLab and Gitea ask their own server, and decline where it fails: `GitLab: 500 Internal Server Error`,
+`GitLab: Internal API unreachable`, `Unable to contact gitea`."""
 
 _KNOWN_FAILURES = (
     ("! [rejected]", BRANCH_MOVED),
