@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from agent.adapters.authorization import authorization
+from agent.adapters.authorization import UnusableCredentialsError, authorization
 from agent.adapters.bodies import whole
 from agent.adapters.failures import reason
 from agent.adapters.session import SessionOwner
@@ -75,8 +75,8 @@ class Prometheus(SessionOwner):
         if fault:
             return Sample(error=fault)
         url = URL(source.address) / "api/v1" / verb
-        headers = [*source.headers, *authorization(credentials)]
         try:
+            headers = [*source.headers, *authorization(credentials)]
             async with self._session.get(
                 url,
                 params={**params, "query": " ".join(params["query"].split())},
@@ -85,6 +85,8 @@ class Prometheus(SessionOwner):
             ) as response:
                 body = await whole(response.content, _LIMIT)
                 return _data(response.status, response.reason or "", body)
+        except UnusableCredentialsError as error:
+            return Sample(error=f"{source.kind} secret {'/'.join(source.secret or ())} cannot be used: {error}")
         except TimeoutError:
             return Sample(error=f"request failed: no answer from {url.origin()} within {TIMEOUT:g} seconds")
         except (aiohttp.ClientError, ValueError, OSError) as error:

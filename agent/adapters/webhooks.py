@@ -31,6 +31,8 @@ _PAUSES = (1.0, 30.0)
 """The first pause and the longest one, in seconds; each is twice the one before."""
 _YES = 202
 _SHORTEST = 6
+"""Characters of a secret from which on it is masked."""
+_SECRET = ("token", "password")
 
 
 class Webhooks(SessionOwner):
@@ -107,18 +109,14 @@ class Webhooks(SessionOwner):
     ) -> tuple[int, str]:
         """The status and the body of the answer, asked for once; 0 and why, if there is none.
 
-        `credentials`: a Secret with `token`, or `username` and `password`. They go to `url` only, wherever it redirects
-        to, and are masked in an answer that repeats them.
+        `credentials`: a Secret with `token`, or `username` and `password`; None for nobody's. They go to `url` only,
+        wherever it redirects to, and are masked in an answer that repeats them. Raises UnusableCredentialsError.
         """
         assert self._session is not None
-        try:
-            headers = authorization(credentials)
-        except KeyError as missing:
-            return 0, f"the credentials have neither a token nor a {missing.args[0]}"
-        if not all(value.isprintable() for _, value in headers):
-            return 0, "the credentials have characters that no header may have"
+        headers = authorization(credentials)
         status, text = await self._answer(url, payload, headers, timeout=timeout, verify_tls=verify_tls)
-        return status, _masked(text, [*(credentials or {}).values(), *(value.split()[-1] for _, value in headers)])
+        secrets = [value for key, value in (credentials or {}).items() if key in _SECRET]
+        return status, _masked(text, [*secrets, *(value.split()[-1] for _, value in headers)])
 
     async def _answer(
         self,
@@ -175,7 +173,7 @@ class Webhooks(SessionOwner):
 
 
 def _masked(text: str, secrets: Iterable[str]) -> str:
-    """Without the secrets; what is as short as a word of a report is none."""
+    """Without the secrets that are long enough to be no word of a report."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST:
             text = text.replace(secret, "*****")

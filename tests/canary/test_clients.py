@@ -11,6 +11,7 @@ import pytest
 from aiohttp import ClientOSError, web
 from loopback import listening
 
+from agent.adapters.authorization import UnusableCredentialsError
 from agent.adapters.failures import reason
 from agent.adapters.prometheus import Prometheus
 from agent.adapters.webhooks import Webhooks
@@ -91,15 +92,36 @@ async def test_credentials_of_a_gate_follow_no_redirect() -> None:
 @pytest.mark.parametrize(
     ("credentials", "text"),
     [
-        ({"username": "weir"}, "the credentials have neither a token nor a password"),
-        ({"other": "hush-hush"}, "the credentials have neither a token nor a username"),
-        ({"token": "hush\r\nhush"}, "the credentials have characters that no header may have"),
+        ({}, "it has neither a token nor a username"),
+        ({"username": "weir"}, "it has neither a token nor a password"),
+        ({"other": "hush-hush"}, "it has neither a token nor a username"),
+        ({"token": "hush\r\nhush"}, "it has characters that no header may have"),
+        ({"username": "weir:hush", "password": "hush-hush"}, "its username has a colon"),
     ],
 )
-async def test_credentials_of_a_gate_that_cannot_be_sent(credentials: dict[str, str], text: str) -> None:
-    async with Webhooks() as webhooks:
-        url = "http://127.0.0.1:9/"
-        assert await webhooks.evaluate(url, {}, timeout=60, verify_tls=True, credentials=credentials) == (0, text)
+async def test_credentials_that_cannot_be_sent(credentials: dict[str, str], text: str) -> None:
+    url = "http://127.0.0.1:9/"
+    async with Webhooks() as webhooks, Prometheus() as prometheus:
+        with pytest.raises(UnusableCredentialsError, match=f"^{text}") as caught:
+            await webhooks.evaluate(url, {}, timeout=60, verify_tls=True, credentials=credentials)
+        sample = await prometheus.query(Source(address=url, secret=("prod", "creds")), "up", credentials)
+    assert "hush" not in f"{caught.value} {sample.error}"
+    missing = "username" if "username" not in credentials else "password"
+    told = f"prometheus credentials does not contain a {missing}" if "neither" in text else ""
+    assert sample.error == (told or f"prometheus secret prod/creds cannot be used: {caught.value}")
+
+
+async def test_only_what_is_secret_in_a_secret_is_masked() -> None:
+    """A user may be called like a metric, and a Secret have other keys."""
+    report = '{"metrics": {"accuracy": 0.913}, "reason": "hush-hush"}'
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(text=report)
+
+    secret = {"username": "accuracy", "password": "hush-hush", "address": "metrics"}
+    async with listening(handler) as url, Webhooks() as webhooks:
+        answer = await webhooks.evaluate(url, {}, timeout=60, verify_tls=True, credentials=secret)
+    assert answer == (200, report.replace("hush-hush", "*****"))
 
 
 async def test_the_query_is_one_line_and_carries_its_credentials() -> None:

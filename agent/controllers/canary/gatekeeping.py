@@ -6,6 +6,7 @@ import contextlib
 
 import msgspec
 
+from agent.adapters.authorization import UnusableCredentialsError
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from agent.adapters.kube.resource import CONFIG_MAPS, CRON_JOBS, JOBS, PODS, Object
@@ -116,14 +117,16 @@ class Gatekeeper:
         body = evaluation_payload(tick.plan, gate.name, revision, subjects, _port(tick))
         timeout = _PATIENCE if gate.timeout is None else gate.timeout
         credentials = None
-        if gate.secret:
-            try:
+        try:
+            if gate.secret:
                 credentials = await credentials_of(self._client, tick.plan.namespace, gate.secret)
-            except MissingCredentialsError as error:
-                return Observed(gate=gate.name, note=str(error))
-        status, text = await self._webhooks.evaluate(
-            gate.source, body, timeout=timeout, verify_tls=gate.verify_tls, credentials=credentials
-        )
+            status, text = await self._webhooks.evaluate(
+                gate.source, body, timeout=timeout, verify_tls=gate.verify_tls, credentials=credentials
+            )
+        except MissingCredentialsError as error:
+            return Observed(gate=gate.name, note=str(error))
+        except UnusableCredentialsError as error:
+            return Observed(gate=gate.name, note=f"secret {gate.secret} cannot be used: {error}")
         return answered(gate, status, text, subjects)
 
     async def _start(self, tick: Tick, gate: Gate, revision: str) -> Observed:
