@@ -331,6 +331,7 @@ def _workload(found: Mapping[str, Any], plan: Plan, threshold: int, since: datet
         fence=fence_of(found),
         server=server_of(template["spec"]),
         wanted_replicas=int(wanted) if wanted.isdigit() else None,
+        available=(found.get("status") or {}).get("availableReplicas") or 0,
         full_replicas=int(full) if full.isdigit() else None,
     )
 

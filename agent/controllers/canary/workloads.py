@@ -86,12 +86,14 @@ class Workloads:
         template = self._template(world, identity)
         if objects.identity_in(primary) == identity and objects.matches_template(primary, template):
             return
+        in_place = plan.surge is Surge.IN_PLACE or FULL_REPLICAS in annotations_of(primary)
+        fewer = in_place or plan.surge in FEWER
         patch = objects.promotion_patch(
             primary,
-            _one_by_one(target) if plan.surge is Surge.IN_PLACE else target,
+            _one_by_one(target) if in_place else target,
             _selector(world),
             template,
-            replicas=None if plan.autoscaled or plan.surge in FEWER else target["spec"].get("replicas") or None,
+            replicas=None if plan.autoscaled or fewer else target["spec"].get("replicas") or None,
             label_prefixes=self._settings.include_label_prefixes,
         )
         resource = WORKLOADS[plan.target_kind]

@@ -59,11 +59,12 @@ def reverted(snapshot: Snapshot) -> Decision | None:
 
 def primary_unready(snapshot: Snapshot) -> Decision | None:
     """Nothing advances on an unready primary. One that will not recover ends the run; during its own promotion the
-    canary, the only healthy copy of the new revision, gets all the traffic."""
+    canary, the only healthy copy of the new revision, gets all the traffic. Not so if it has few pods because it took
+    the place of others, and some of these answer: that is waited for."""
     plan, status = snapshot.plan, snapshot.status
     primary = snapshot.primary
     assert primary is not None
-    if plan.skip_analysis or primary.ready.ready or _carried_by_canary(snapshot):
+    if plan.skip_analysis or primary.ready.ready or _carried_by_canary(snapshot) or _is_over(snapshot):
         return None
     if not snapshot.due:
         return Decision(rule="not due")
@@ -71,7 +72,7 @@ def primary_unready(snapshot: Snapshot) -> Decision | None:
     warning = Emit(text, "Warning")
     if primary.ready.retriable:
         return Decision(actions=(warning,), wait=plan.interval, rule="primary not ready")
-    if status.phase.promoting:
+    if status.phase.promoting and not (primary.full_replicas is not None and primary.available):
         return _failed_promotion(snapshot, text)
     if status.analysing:
         return rollback(snapshot, (warning,), rule="primary broken")
@@ -82,6 +83,12 @@ def _carried_by_canary(snapshot: Snapshot) -> bool:
     """The canary serves alone, as after a failed promotion: promoting is the way out, not a reason to wait."""
     weight = snapshot.routes.canary if snapshot.plan.routed else snapshot.status.canary_weight
     return weight == TOTAL_WEIGHT and not snapshot.status.phase.promoting
+
+
+def _is_over(snapshot: Snapshot) -> bool:
+    """The canary's pods have gone: nobody else can serve, and only the last status was lost."""
+    gone = not snapshot.plan.in_place and _target(snapshot).replicas == 0
+    return gone and snapshot.status.phase is Phase.FINALISING
 
 
 def _failed_promotion(snapshot: Snapshot, why: str) -> Decision:
@@ -162,7 +169,7 @@ def rollback_asked(snapshot: Snapshot) -> Decision | None:
 
 def promoting(snapshot: Snapshot) -> Decision | None:
     """The primary has the new revision and is ready: give it the traffic, at once or in steps."""
-    plan, status = snapshot.plan, snapshot.status
+    plan, status = snapshot.plan, snapshot.status.unblocked()
     if status.phase is not Phase.PROMOTING:
         return None
     actions: list[Action] = [EnsureScaler(promote=True)] if plan.autoscaled else []

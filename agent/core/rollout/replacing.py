@@ -18,8 +18,9 @@ _LEAST = 2
 
 
 def replaces(snapshot: Snapshot) -> bool:
-    """Whether canary pods take the place of others."""
-    return snapshot.plan.surge is Surge.IN_PLACE
+    """Whether canary pods take the place of others; also where some have and the annotation is gone."""
+    noted = snapshot.primary is not None and snapshot.primary.full_replicas is not None
+    return noted or snapshot.plan.surge is Surge.IN_PLACE
 
 
 def whole(primary: Workload) -> int:
@@ -36,6 +37,16 @@ def impossible(snapshot: Snapshot) -> str:
         f"{plan.target_kind} {plan.primary}.{plan.namespace} has one replica, and nobody would answer while it is "
         f"replaced: have two, or set annotation weir.dev/surge to {Surge.ONE_POD.value} and have room for one more"
     )
+
+
+def more_wanted(snapshot: Snapshot) -> tuple[Action, ...]:
+    """What is impossible becomes possible: Git asks for more pods, perhaps in the commit that has the new revision."""
+    assert snapshot.target is not None
+    wanted = snapshot.target.wanted_replicas or 0
+    if wanted < _LEAST:
+        return ()
+    plan = snapshot.plan
+    return Emit(f"Scaling {plan.primary}.{plan.namespace} to {wanted} before a run"), ScalePrimary(wanted)
 
 
 def taking_places(snapshot: Snapshot) -> Exchange:
@@ -84,7 +95,7 @@ def given_back(snapshot: Snapshot) -> tuple[Weights, tuple[Action, ...]] | None:
         return None
     taken = primary.replicas + target.replicas
     left = target.replicas - (taken >= primary.full_replicas)  # less: a process died between two writes
-    share = min(snapshot.routes.canary, TOTAL_WEIGHT * left // primary.full_replicas)
+    share = min(snapshot.routes.canary, TOTAL_WEIGHT * left // (primary.full_replicas - 1))  # one is on its way
     if left <= 0 or share <= 0:
         return None
     weights = Weights(TOTAL_WEIGHT - share, share)

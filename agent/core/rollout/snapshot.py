@@ -57,6 +57,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Its pods, where they are not named after a workload that the plan names."""
     wanted_replicas: int | None = None
     """What Git asks for, where the applier left `spec.replicas` to the rollout and noted it on the target."""
+    available: int = 0
+    """How many of its pods answer, of a Deployment; they may be of two revisions."""
     full_replicas: int | None = None
     """Of a primary that lacks some because a canary has their places: how many it has otherwise."""
 

@@ -26,7 +26,7 @@ from agent.core.rollout.hashing import is_stable, revision_checksum
 from agent.core.rollout.judging import chosen
 from agent.core.rollout.loads import begun
 from agent.core.rollout.preparing import blocked, resting
-from agent.core.rollout.replacing import begun_anew, down, impossible, replaces, taking_places
+from agent.core.rollout.replacing import begun_anew, down, impossible, more_wanted, replaces, taking_places
 from agent.core.rollout.snapshot import HookResult, Snapshot
 from agent.core.rollout.status import Phase, Status
 from agent.core.rollout.surge import INSUFFICIENT, Surge
@@ -145,6 +145,9 @@ def _obstructed(snapshot: Snapshot) -> Decision | None:
         return None
     never = impossible(snapshot)
     if never:
+        more = more_wanted(snapshot)
+        if more:
+            return Decision(actions=more, wait=snapshot.plan.interval, rule="replicas before a run")
         return blocked(snapshot, INSUFFICIENT, never)
     obstacles = snapshot.answers.obstacles
     if obstacles is None:
@@ -169,7 +172,9 @@ def confirmation(snapshot: Snapshot) -> Decision | None:
     if refusal is None:
         return None
     if status.awaiting_start:
-        return Decision(wait=plan.interval, rule="still waiting for approval")
+        unblocked = status.unblocked()  # what stood in the way is looked at once there is consent
+        news = (WriteStatus(unblocked),) if unblocked is not status else ()
+        return Decision(actions=news, wait=plan.interval, rule="still waiting for approval")
     actions: list[Action] = [
         WriteStatus(status.entering(Phase.WAITING, kind=plan.target_kind, now=snapshot.now)),
         Emit(f"Halt {plan.full_name} advancement waiting for approval {refusal.name}", "Warning"),

@@ -65,6 +65,8 @@ class World:
     primary_identity: str = ""
     primary_replicas: int = 0
     full_replicas: int | None = None
+    wanted_replicas: int | None = None
+    answering: int = 0
     primary_configs: dict[str, str] = field(default_factory=dict)
     baseline: tuple[str, int] | None = None
     baseline_unready: bool = False
@@ -106,12 +108,14 @@ class World:
     def snapshot(self, stage: Stage, answers: Answers, *, due: bool) -> Snapshot:
         primary = None
         if stage >= Stage.PREPARED and self.primary is not None:
+            ready = self.readiness(f"{self.primary}-primary", self.primary_replicas)
             primary = Workload(
                 hash=f"v2:{self.primary}",
                 replicas=self.primary_replicas,
-                ready=self.readiness(f"{self.primary}-primary", self.primary_replicas),
+                ready=ready,
                 images=(self.primary,),
                 identity=self.primary_identity,
+                available=self.primary_replicas if ready.ready else self.answering,
                 full_replicas=self.full_replicas,
             )
         baseline = None
@@ -135,6 +139,7 @@ class World:
                 replicas=self.target_replicas,
                 ready=self.readiness(self.revision, self.target_replicas),
                 images=(self.revision,),
+                wanted_replicas=self.wanted_replicas,
             ),
             tracked=dict(self.configs),
             promoted_tracked=dict(self.primary_configs),

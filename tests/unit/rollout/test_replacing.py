@@ -58,7 +58,7 @@ def test_one_pod_changes_places_at_a_time_and_traffic_follows_the_pods():
     assert course(world, 6) == [(3, 1, 0), (3, 1, 25), (2, 2, 25), (2, 2, 50), (1, 3, 50), (1, 3, 75)]
     assert course(world, 1) == [(1, 3, 100)], "the last pod of the primary has no traffic while it is replaced"
     assert (world.status.phase, world.promotions) == (Phase.PROMOTING, ["b"])
-    assert course(world, 4) == [(2, 2, 50), (3, 1, 25), (3, 1, 0), (4, 0, 0)]
+    assert course(world, 4) == [(2, 2, 66), (3, 1, 33), (3, 1, 0), (4, 0, 0)]
     assert (world.status.phase, world.full_replicas, world.routes) == (Phase.SUCCEEDED, None, HOME)
 
 
@@ -110,7 +110,7 @@ def test_a_process_that_died_between_the_two_writes_does_not_take_two_pods_at_on
     course(world, 4)
     assert (world.status.phase, *pods(world)) == (Phase.PROMOTING, 1, 3, 100)
     world.target_replicas = 2
-    assert course(world, 1) == [(2, 2, 50)]
+    assert course(world, 1) == [(2, 2, 66)]
 
 
 def test_another_revision_begins_with_one_pod():
@@ -145,6 +145,71 @@ def test_a_single_pod_is_not_replaced():
     assert "chat-primary.prod has one replica" in blocked.message
     assert "one-pod" in blocked.message
     assert pods(world) == (1, 0, 0)
+
+
+def until(world: World, phase: Phase) -> None:
+    while world.status.phase is not phase:
+        world.tick()
+
+
+@pytest.mark.parametrize("ticks", [0, 1, 2])
+def test_a_promotion_waits_for_a_pod_that_does_not_come_while_others_answer(ticks):
+    world = places(step_weight=50, max_weight=50)
+    until(world, Phase.PROMOTING)
+    world.run(ticks)
+    before = (*pods(world), world.status.phase)
+    world.stuck, world.answering = frozenset({"b-primary"}), 1
+    world.run(3)
+    assert (*pods(world), world.status.phase) == before
+    blocked = world.status.condition(BLOCKED)
+    assert blocked is not None
+    assert blocked.reason == "PrimaryNotReady"
+    world.stuck = frozenset()
+    world.run(4)
+    assert (world.status.phase, world.full_replicas, *pods(world)) == (Phase.SUCCEEDED, None, 4, 0, 0)
+    assert world.status.condition(BLOCKED) is None
+
+
+def test_a_promotion_fails_when_nobody_of_the_primary_answers():
+    world = places(step_weight=50, max_weight=50)
+    until(world, Phase.PROMOTING)
+    world.stuck = frozenset({"b-primary"})
+    world.tick()
+    assert (world.status.phase, world.routes) == (Phase.FAILED, Weights(0, 100))
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_a_finished_run_whose_last_status_was_lost_stays_finished(cut):
+    world = places()
+    until(world, Phase.FINALISING)
+    with contextlib.suppress(Died):
+        world.tick(crash_after=cut)
+    if not world.target_replicas:
+        world.stuck = frozenset({"b-primary"})
+    world.run(2)
+    assert (world.status.phase, world.routes, *pods(world)) == (Phase.SUCCEEDED, HOME, 4, 0, 0)
+
+
+def test_an_annotation_that_is_taken_away_counts_for_the_next_run():
+    world = places(step_weight=25, max_weight=75)
+    world.run(1)
+    world.plan = msgspec.structs.replace(world.plan, surge=None)
+    assert course(world, 5) == [(3, 1, 25), (2, 2, 25), (2, 2, 50), (1, 3, 50), (1, 3, 75)]
+    until(world, Phase.SUCCEEDED)
+    assert (world.full_replicas, *pods(world)) == (None, 4, 0, 0)
+
+
+@pytest.mark.parametrize("hooks", [(), (Hook(type=HookType.CONFIRM_ROLLOUT, name="gate", url="http://gate"),)])
+def test_a_second_replica_in_git_lets_the_run_begin(hooks):
+    world = places(1, hooks=hooks)
+    world.run(2)
+    assert (world.status.phase, *pods(world)) == (Phase.INITIALIZED, 1, 0, 0)
+    world.wanted_replicas = 2
+    world.tick()
+    assert pods(world) == (2, 0, 0)
+    world.tick()
+    assert (world.status.phase, *pods(world)) == (Phase.PROGRESSING, 1, 1, 0)
+    assert world.status.condition(BLOCKED) is None
 
 
 def single(**changes) -> Places:

@@ -51,6 +51,18 @@ def test_nobody_looks_for_room_while_consent_is_waited_for_but_once_more_before_
     assert found.sought == 3
 
 
+def test_what_stood_in_the_way_is_not_told_any_more_while_consent_is_waited_for_again():
+    found = world(CONSENT)
+    found.refusing = {HookType.CONFIRM_ROLLOUT: 1}
+    found.run(1)
+    found.obstacles = LACK
+    found.tick()
+    assert (found.status.phase, blocked(found)) == (Phase.WAITING, LACK[0][0])
+    found.refusing = {HookType.CONFIRM_ROLLOUT: 2}
+    found.run(2)
+    assert (found.status.phase, blocked(found), found.sought) == (Phase.WAITING, "", 2)
+
+
 def test_nobody_looks_for_room_for_a_run_that_is_held():
     found = world()
     found.annotations[PAUSED] = held(at="2026-11-29T10:00:00Z", by="jane")
