@@ -20,7 +20,7 @@ from agent.core.rollout.actions import (
 from agent.core.rollout.ending import promote
 from agent.core.rollout.judgement import Verdict
 from agent.core.rollout.plan import TOTAL_WEIGHT
-from agent.core.rollout.replacing import missing
+from agent.core.rollout.replacing import missing, within_reach
 from agent.core.rollout.snapshot import Snapshot
 from agent.core.rollout.starting import first_refusal
 from agent.core.rollout.status import Phase, Status
@@ -141,7 +141,8 @@ def _progressive(snapshot: Snapshot) -> Decision:
     if plan.mirror and routes.canary == 0 and not routes.mirrored:
         weights = Weights(TOTAL_WEIGHT, 0, mirrored=True)
     else:
-        weights = baseline.weights(snapshot, min(routes.canary + size, TOTAL_WEIGHT))
+        wanted = within_reach(snapshot, min(routes.canary + size, TOTAL_WEIGHT))
+        weights = baseline.weights(snapshot, wanted)
     more = missing(snapshot, weights.canary)
     if more:
         return _finish(snapshot, [*more], snapshot.status, rule=REPLACING)

@@ -63,6 +63,22 @@ def begun_anew(snapshot: Snapshot) -> Exchange:
     return Exchange(primary=full - 1, target=0, full=full)
 
 
+def within_reach(snapshot: Snapshot, weight: int) -> int:
+    """How far a step to `weight` goes for now: no further than the pods that the canary has and one more, for those of
+    the primary carry the rest while it takes them over one by one."""
+    if not replaces(snapshot):
+        return weight
+    target, full, now = snapshot.target, whole(_primary(snapshot)), snapshot.routes.canary
+    assert target is not None
+    pods = target.replicas if now < _share(target.replicas, full) else target.replicas + 1
+    return max(min(weight, snapshot.plan.max_weight, _share(pods, full)), min(now + 1, TOTAL_WEIGHT))
+
+
+def _share(pods: int, full: int) -> int:
+    """The percentage that so many of all pods make up, rounded up."""
+    return -(-TOTAL_WEIGHT * pods // full) if full else TOTAL_WEIGHT
+
+
 def missing(snapshot: Snapshot, weight: int) -> tuple[Action, ...]:
     """One pod more for the canary, if it has too few for its next weight: each pod of either side should have about
     the same share of the traffic."""

@@ -64,8 +64,31 @@ def test_one_pod_changes_places_at_a_time_and_traffic_follows_the_pods():
 
 def test_the_primary_keeps_its_share_while_its_pods_are_replaced():
     world = places(step_weight=50, max_weight=50)
-    assert course(world, 4) == [(3, 1, 0), (2, 2, 0), (2, 2, 50), (2, 2, 50)]
+    assert course(world, 5) == [(3, 1, 0), (3, 1, 25), (2, 2, 25), (2, 2, 50), (2, 2, 50)]
     assert world.status.phase is Phase.PROMOTING
+
+
+@given(pods=st.integers(2, 40), step=st.integers(1, 100), most=st.integers(1, 100))
+@settings(max_examples=100)
+def test_pods_of_the_primary_carry_the_share_of_one_that_is_on_its_way_and_no_more(pods, step, most):
+    world = places(pods, step_weight=step, max_weight=most)
+    before = -1
+    for _ in range(200):
+        world.tick()
+        if world.status.phase is not Phase.PROGRESSING:
+            break
+        assert world.routes.primary * pods <= 100 * (world.primary_replicas + 1)
+        assert world.routes.canary <= most
+        assert world.routes.canary + world.target_replicas > before, "each look takes it further"
+        before = world.routes.canary + world.target_replicas
+    assert world.status.phase is Phase.PROMOTING
+
+
+def test_a_step_of_many_pods_is_taken_pod_by_pod():
+    world = places(4, step_weight=100, max_weight=100)
+    assert course(world, 7) == [(3, 1, 0), (3, 1, 25), (2, 2, 25), (2, 2, 50), (1, 3, 50), (1, 3, 75), (1, 3, 100)]
+    listed = places(4, step_weight=0, step_weights=(5, 50), max_weight=50)
+    assert course(listed, 5) == [(3, 1, 0), (3, 1, 5), (3, 1, 25), (2, 2, 25), (2, 2, 50)]
 
 
 @pytest.mark.parametrize("weight", [20, 40])
@@ -126,11 +149,15 @@ def test_an_approved_step_waits_for_the_pod_that_it_needs():
     world.refusing = {HookType.CONFIRM_TRAFFIC_INCREASE: 1000}
     world.run(2)
     assert pods(world) == (3, 1, 0)
-    command = written(Verb.PROMOTE, at="2026-11-29T10:00:00Z", by="jane")
+    first, command = (written(Verb.PROMOTE, at=f"2026-11-29T10:0{minute}:00Z", by="jane") for minute in range(2))
+    world.annotations[COMMAND] = first
+    world.tick()
+    assert (*pods(world), world.annotations[HANDLED]) == (3, 1, 25, first)
+    world.tick()
     world.annotations[COMMAND] = command
     world.tick()
-    assert pods(world) == (2, 2, 0)
-    assert HANDLED not in world.annotations
+    assert pods(world) == (2, 2, 25)
+    assert world.annotations[HANDLED] == first
     world.tick()
     assert pods(world) == (2, 2, 50)
     assert world.annotations[HANDLED] == command
