@@ -91,6 +91,8 @@ def missing(snapshot: Snapshot, weight: int) -> tuple[Action, ...]:
     if target.replicas >= wanted:
         return ()
     more = Exchange(primary=full - target.replicas - 1, target=target.replicas + 1, full=full)
+    if primary.replicas + target.replicas > full:  # the canary began beside the primary, which gives up one at a time
+        more = Exchange(primary=primary.replicas - 1, target=target.replicas, full=full)
     plan = snapshot.plan
     text = f"Replacing a pod of {plan.primary}.{plan.namespace} by one of the canary: {more.target} of {full}"
     return more, Emit(text)

@@ -226,6 +226,16 @@ def test_an_annotation_that_is_taken_away_counts_for_the_next_run():
     assert (world.full_replicas, *pods(world)) == (None, 4, 0, 0)
 
 
+def test_a_canary_that_began_beside_the_primary_takes_one_place_at_a_time():
+    world = places(step_weight=25, max_weight=75)
+    world.plan = msgspec.structs.replace(world.plan, surge=Surge.ONE_POD)
+    assert course(world, 2) == [(4, 1, 0), (4, 1, 25)]
+    world.plan = msgspec.structs.replace(world.plan, surge=Surge.IN_PLACE)
+    assert course(world, 4) == [(3, 1, 25), (2, 2, 25), (2, 2, 50), (1, 3, 50)]
+    until(world, Phase.SUCCEEDED)
+    assert (world.full_replicas, *pods(world)) == (None, 4, 0, 0)
+
+
 @pytest.mark.parametrize("hooks", [(), (Hook(type=HookType.CONFIRM_ROLLOUT, name="gate", url="http://gate"),)])
 def test_a_second_replica_in_git_lets_the_run_begin(hooks):
     world = places(1, hooks=hooks)
