@@ -143,7 +143,7 @@ class Lookout:
     def _sent(self, trigger: DataTrigger) -> dict[str, Mapping[Mark, Ref | None]]:
         """What policies have the trigger run, by Kustomization of its namespace.
 
-        What was applied before there was a trigger needs no run any more.
+        Of what changed before there was a trigger, only a revision that still waits to be applied needs a run.
         """
         made, changed = trigger.metadata.creation_timestamp, dict[str, list[ChangeRecord]]()
         for entry in self._changes():
@@ -151,7 +151,7 @@ class Lookout:
             kustomization = self._kustomizations.get(namespace, name) if namespace == trigger.namespace else None
             if kustomization is None:
                 continue
-            if made is None or entry.at >= made or entry.revision != kustomization.status.last_applied_revision:
+            if made is None or entry.at >= made or entry.revision == _waiting(kustomization):
                 changed.setdefault(name, []).append(entry.record)
         found = {name: sent(records, trigger) for name, records in changed.items()}
         return {name: marks for name, marks in found.items() if marks}
@@ -183,6 +183,12 @@ def _is_current(revision: str, kustomization: Kustomization, seen: str) -> bool:
     """False for a revision that is behind one with news that was looked at: to a replica that lags, old data is new."""
     attempted = kustomization.status.last_attempted_revision
     return revision == attempted or seen != attempted
+
+
+def _waiting(kustomization: Kustomization) -> str | None:
+    """The revision that was attempted and is not applied, None if there is none."""
+    status = kustomization.status
+    return status.last_attempted_revision if status.last_attempted_revision != status.last_applied_revision else None
 
 
 def _meaning(ref: Ref, meant: Mapping[str, Ref]) -> Ref:

@@ -214,16 +214,21 @@ MADE = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("minutes", "revision", "found"),
+    ("minutes", "revision", "attempted", "found"),
     [
-        (1, "1", True),
-        (1, "2", True),  # held: something else is applied
-        (-1, "1", False),  # applied before there was a trigger
-        (-1, "2", True),  # still held
+        (1, "1", "1", True),
+        (1, "2", "2", True),  # held: something else is applied
+        (-1, "1", "1", False),  # applied before there was a trigger
+        (-1, "1", "2", False),
+        (-1, "2", "2", True),  # still held
+        (-1, "0", "1", False),  # an earlier revision, applied long ago
+        (-1, "0", "2", False),
     ],
 )
-async def test_policies_send_what_the_selector_does_not_fit(minutes: int, revision: str, *, found: bool) -> None:
-    world = World(applied="1")
+async def test_policies_send_what_the_selector_does_not_fit(
+    minutes: int, revision: str, attempted: str, *, found: bool
+) -> None:
+    world = World(attempted, applied="1")
     subject = trigger(kinds=["model"], sources=[{"kind": "Kustomization", "name": "other"}])
     metadata = msgspec.structs.replace(subject.metadata, creation_timestamp=MADE)
     subject = msgspec.structs.replace(subject, metadata=metadata)
