@@ -130,6 +130,8 @@ class TriggerSlot(Struct, frozen=True, kw_only=True):
     """The run for it; absent if there was none."""
     pending: PendingData | None = None
     """Newer data that waits to settle, or for another run."""
+    sent: bool = False
+    """Whether a rule of a ChangePolicy has it run, not the selector."""
 
 
 class TriggerRun(Struct, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ def wire_triggers(shared: Shared) -> None:
             applied,
             shared.registry,
             meant,
-            changes=shared.changelog.entries,
+            log=shared.changelog,
         ),
         runs=Runs(shared.client, shared.discovery, default_account=shared.settings.default_service_account),
         status=StatusWriter(shared.client, DataTrigger, fresh, MANAGER),

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from agent.api.datatrigger import DataTrigger
+from agent.api.datatrigger import DataTrigger, TriggerSlot
 from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
 from agent.controllers.applied import AppliedObjects
-from agent.controllers.changelog import ChangeEntry
+from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.controllers.sources import SourceKey, SourceRegistry
-from agent.core.models import ChangeRecord, FileChange, Ref
+from agent.core.models import FileChange, Ref
 from agent.core.models.extract.files import file_slots
 from agent.core.models.extract.slot import MalformedError, Slot
 from agent.core.trigger.selection import KUSTOMIZATION, REPOSITORY, Place, listens_to, object_name, selected
-from agent.core.trigger.sent import Mark, sent
+from agent.core.trigger.sent import Mark, sent, standing
 from agent.core.trigger.sighting import Sighting
 from agent.runtime.store import Store
 
@@ -33,12 +33,30 @@ class _Looked(NamedTuple):
     versions: dict[Key, int]
 
 
+class _Sent(NamedTuple):
+    """What policies have a trigger run: with what stood there before, and the slots that it has of that already."""
+
+    new: Mapping[Mark, Ref | None]
+    standing: Mapping[Mark, TriggerSlot]
+
+    def of(self, places: Collection[Place]) -> list[Place]:
+        """Those of the places that are sent, each with what it changed from."""
+        found = []
+        for place in places:
+            mark = place.object, place.slot
+            if mark in self.new:
+                found.append(place._replace(old=self.new[mark], sent=True))
+            elif (slot := self.standing.get(mark)) is not None and _refers(slot, place.ref):
+                found.append(place._replace(old=place.ref, sent=True))
+        return found
+
+
 class Lookout:
     """Reads what Kustomizations have applied, and which files of GitRepositories differ from those looked at before.
 
-    `meant` tells what the references of a Kustomization mean, by canonical form, as far as registries were asked, and
-    `changes` what has changed, the newest first: policies may send that to a trigger. What a trigger has seen
-    already is not read again, so that a commit costs what it changes.
+    `meant` tells what the references of a Kustomization mean, by canonical form, as far as registries were asked.
+    Policies may send what is in the `log` to a trigger. What a trigger has seen already is not read again, so that a
+    commit costs what it changes.
     """
 
     def __init__(
@@ -49,14 +67,14 @@ class Lookout:
         registry: SourceRegistry,
         meant: Callable[[Key], Mapping[str, Ref]],
         *,
-        changes: Callable[[], Iterable[ChangeEntry]],
+        log: ChangeLog,
     ) -> None:
         self._kustomizations = kustomizations
         self._repositories = repositories
         self._applied = applied
         self._registry = registry
         self._meant = meant
-        self._changes = changes
+        self._log = log
         self._looked: dict[Key, _Looked] = {}
 
     def forget(self, key: Key) -> None:
@@ -72,17 +90,18 @@ class Lookout:
         return frozenset(found | {known.name for known in trigger.status.sources if known.name.startswith(unknown)})
 
     async def look(self, trigger: DataTrigger) -> list[Sighting]:
-        """One sighting for each source with news that can be looked at now.
+        """One sighting for each source with news that can be looked at now, once the log of changes is known.
 
         If these do not get into the status of the trigger, `forget` has to be called.
         """
+        await self._log.restored.wait()
         found, versions = [], self._begin(trigger)
         revisions = {known.name: known.revision for known in trigger.status.sources}
         by_policies = self._sent(trigger)
         for source in self._sources(trigger, by_policies):
             seen = revisions.get(f"{source.KIND}/{source.name}", "")
             if isinstance(source, Kustomization):
-                sighting = await self._objects(trigger, source, seen, versions, by_policies.get(source.name, {}))
+                sighting = await self._objects(trigger, source, seen, versions, by_policies.get(source.name))
             else:
                 sighting = await self._files(trigger, source, seen)
             if sighting is not None:
@@ -112,7 +131,7 @@ class Lookout:
         kustomization: Kustomization,
         seen: str,
         versions: dict[Key, int],
-        by_policies: Mapping[Mark, Ref | None],
+        by_policies: _Sent | None,
     ) -> Sighting | None:
         key = (kustomization.namespace, kustomization.name)
         applied, version = self._applied.get(key), self._applied.version(key)
@@ -131,30 +150,35 @@ class Lookout:
             )
             for reference in await self._applied.references(key, applied)
         ]
-        ordered = [
-            place._replace(old=by_policies[mark], sent=True)
-            for place in places
-            if (mark := (place.object, place.slot)) in by_policies
-        ]
+        ordered = by_policies.of(places) if by_policies is not None else []
         if _listens(trigger, kustomization):
-            ordered += [place for place in selected(trigger, places) if (place.object, place.slot) not in by_policies]
+            taken = {(place.object, place.slot) for place in ordered}
+            ordered += [place for place in selected(trigger, places) if (place.object, place.slot) not in taken]
         return Sighting(f"{KUSTOMIZATION}/{kustomization.name}", applied.revision, ordered)
 
-    def _sent(self, trigger: DataTrigger) -> dict[str, Mapping[Mark, Ref | None]]:
+    def _sent(self, trigger: DataTrigger) -> dict[str, _Sent]:
         """What policies have the trigger run, by Kustomization of its namespace.
 
         Of what changed before there was a trigger, only a revision that still waits to be applied needs a run.
         """
-        made, changed = trigger.metadata.creation_timestamp, dict[str, list[ChangeRecord]]()
-        for entry in self._changes():
+        made, changed = trigger.metadata.creation_timestamp, dict[str, list[ChangeEntry]]()
+        for entry in self._log.entries():
             namespace, _, name = entry.kustomization.partition("/")
-            kustomization = self._kustomizations.get(namespace, name) if namespace == trigger.namespace else None
+            if namespace == trigger.namespace:
+                changed.setdefault(name, []).append(entry)
+        slots = [slot.source.partition("/")[2] for slot in trigger.status.slots if slot.sent]
+        found = {}
+        for name in {*changed, *slots}:
+            kustomization, entries = self._kustomizations.get(trigger.namespace, name), changed.get(name, ())
             if kustomization is None:
                 continue
-            if made is None or entry.at >= made or entry.revision == _waiting(kustomization):
-                changed.setdefault(name, []).append(entry.record)
-        found = {name: sent(records, trigger) for name, records in changed.items()}
-        return {name: marks for name, marks in found.items() if marks}
+            waits = _waiting(kustomization)
+            fresh = (entry for entry in entries if made is None or entry.at >= made or entry.revision == waits)
+            new = sent((entry.record for entry in fresh), trigger)
+            known = standing((entry.record for entry in entries), trigger, f"{KUSTOMIZATION}/{name}")
+            if new or known:
+                found[name] = _Sent(new, known)
+        return found
 
     async def _files(self, trigger: DataTrigger, repository: GitRepository, seen: str) -> Sighting | None:
         """The files that have changed since they were looked at; at the first look there is nothing to compare with."""
@@ -183,6 +207,12 @@ def _is_current(revision: str, kustomization: Kustomization, seen: str) -> bool:
     """False for a revision that is behind one with news that was looked at: to a replica that lags, old data is new."""
     attempted = kustomization.status.last_attempted_revision
     return revision == attempted or seen != attempted
+
+
+def _refers(slot: TriggerSlot, ref: Ref | None) -> bool:
+    """Whether this is what the slot has dealt with, or is about to."""
+    pending = slot.pending.reference if slot.pending is not None else None
+    return ref is not None and ref.canonical in {slot.reference, pending}
 
 
 def _waiting(kustomization: Kustomization) -> str | None:

@@ -22,7 +22,8 @@ class Place(NamedTuple):
     """A reference where it stands now.
 
     `object` is `Kind/namespace/name`, or `File/path`. `ref` is None where the reference went. `old` is what stood there
-    before, where whoever looked knows that. What is `sent` is run, even where the source is seen first.
+    before, where whoever looked knows that. What is `sent` is run, even where the source is seen first; where `old` is
+    `ref`, that was some time ago.
     """
 
     object: str

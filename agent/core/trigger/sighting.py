@@ -58,7 +58,7 @@ def looked(
             if found is None:
                 slots.pop(mark, None)
             else:
-                slots[mark] = found
+                slots[mark] = found if found.sent == place.sent else replace(found, sent=place.sent)
         if sighting.whole:
             slots = {mark: slot for mark, slot in slots.items() if mark[0] != sighting.source or mark in kept}
         if not sighting.whole or slots != before or sighting.source not in sources:
@@ -93,7 +93,7 @@ def _slot(
         return None
     if not readable(ref):
         return known
-    if known is None or (place.sent and _is_noted(known, ref)):
+    if known is None or (place.sent and place.old != ref and _is_noted(known, ref)):
         known = _first(sighting, place, fresh=fresh or place.sent)
     if known.reference is not None and _same(known.reference, known.digest, known.validator, ref):
         return _settled(known, ref)

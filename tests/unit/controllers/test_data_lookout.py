@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from agent.controllers.sources import SourceKey, SourceRegistry, SourceSnapshot
 from agent.core.models import Blob, Digest, FileChange, Identity, Ref, RenderedSet, changes
 from agent.core.policy.judging import overruled
 from agent.core.tree import MemoryTree, Tree
+from agent.core.trigger.sighting import looked
 from agent.runtime.store import Store
 from agent.runtime.watch import Apply, Init, InitDone, Item, ObjectKey
 
@@ -73,7 +75,7 @@ class World:
             self.applied,
             self.registry,
             lambda _key: self.meant,
-            changes=self.log.entries,
+            log=self.log,
         )
         if synced:
             self._fill(attempted, applied)
@@ -245,3 +247,58 @@ async def test_policies_send_what_the_selector_does_not_fit(
             "s3://data/v2",
             "s3://data/v1",
         )
+
+
+def with_slot(reference: str, **more: Any) -> DataTrigger:
+    """A trigger that a policy has sent a change, of a Kustomization that its selector leaves out."""
+    subject = trigger({"Kustomization/app": "1"}, kinds=["model"], sources=[{"kind": "Kustomization", "name": "other"}])
+    slot = TriggerSlot(
+        source="Kustomization/app", object="ConfigMap/ml/sets", slot="train", reference=reference, sent=True, **more
+    )
+    status = msgspec.structs.replace(subject.status, slots=(slot,))
+    metadata = msgspec.structs.replace(subject.metadata, creation_timestamp=MADE)
+    return msgspec.structs.replace(subject, status=status, metadata=metadata)
+
+
+async def test_what_was_sent_stays_where_the_log_has_forgotten_it() -> None:
+    world, subject = World(applied="1"), with_slot("s3://data/v2", run="retrain-1")
+    assert "Kustomization/app" in world.lookout.present(subject)
+    world.put(holder("s3://data/v2"))
+    (sighting,) = await world.lookout.look(subject)
+    ((place,),) = [sighting.places]
+    assert (place.sent, place.old) == (True, place.ref)
+    status = looked(subject.status, [sighting], world.lookout.present(subject), MADE)
+    assert status.slots == subject.status.slots
+
+
+async def test_what_waited_to_be_applied_and_was_sent_stays_once_it_is_applied() -> None:
+    world, subject = World("2", applied="2"), with_slot("s3://data/v2", run="retrain-1")
+    world.change("s3://data/v1", "s3://data/v2", "2", MADE - timedelta(minutes=1))
+    world.put(holder("s3://data/v2"), revision="2")
+    sightings = await world.lookout.look(subject)
+    status = looked(subject.status, sightings, world.lookout.present(subject), MADE)
+    assert status.slots == subject.status.slots
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_what_was_sent_goes_with_a_change_that_is_not(*, told: bool) -> None:
+    world, subject = World("2", applied="2"), with_slot("s3://data/v2")
+    if told:
+        world.change("s3://data/v2", "s3://data/v3", "2", MADE + timedelta(minutes=1), action="alert")
+    world.put(holder("s3://data/v3"), revision="2")
+    sightings = await world.lookout.look(subject)
+    assert looked(subject.status, sightings, world.lookout.present(subject), MADE).slots == ()
+
+
+async def test_nothing_is_looked_at_before_the_log_is_known() -> None:
+    world, subject = World(applied="1"), trigger(kinds=["model"])
+    world.put(holder("s3://data/v2"))
+    world.log.restored.clear()
+    looking = asyncio.create_task(world.lookout.look(subject))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not looking.done()
+    world.change("s3://data/v1", "s3://data/v2", "1", MADE)
+    world.log.restored.set()
+    ((place,),) = [sighting.places for sighting in await looking]
+    assert place.sent

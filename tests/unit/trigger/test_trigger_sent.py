@@ -81,6 +81,24 @@ def test_what_was_noted_is_run_once_it_is_sent() -> None:
     assert world.runs() == [DATA_NEW]
 
 
+def test_what_was_sent_some_time_ago_goes_on_and_is_not_run_again() -> None:
+    world = World(trigger(concurrencyPolicy="Replace"))
+    world.look(app(place(NEW, old=OLD, sent=True)))
+    world.look(app(place(NEW, old=NEW, sent=True)))
+    assert [(run.data, run.state) for run in world.status.runs] == [(DATA_NEW, "Pending")]
+    assert [slot.sent for slot in world.status.slots] == [True]
+    world.look(app(place(NEW)))
+    assert [slot.sent for slot in world.status.slots] == [False]
+
+
+def test_what_was_noted_and_sent_some_time_ago_is_not_run() -> None:
+    world = World()
+    world.look(app(place(NEW)))
+    world.look(app(place(data("b"), old=data("b"), sent=True)))
+    assert world.runs() == []
+    assert [slot.digest for slot in world.status.slots] == [DATA_NEW]
+
+
 def test_what_floats_back_is_not_run_again() -> None:
     world = World()
     world.look(app(place(NEW, old=OLD, sent=True)))
