@@ -55,7 +55,10 @@ class StaleReference(NamedTuple):
 
 @dataclass(slots=True)
 class _Watched:
-    """What is applied, since when (monotonic) each difference is seen, and the records that wait for a window."""
+    """What is applied, since when (monotonic) each difference is seen, and the records that wait for a window.
+
+    Those are as they were before policies had their say, which may be edited while they wait.
+    """
 
     kustomization: Kustomization
     revision: str
@@ -240,10 +243,10 @@ class Serving:
             self._teller.event(reference_to(kustomization), entry)
             self._teller.on_object(kustomization, entry)
         await self._teller.tell(entries)
-        rolled = {entry.record.id: entry.record for entry in entries if entry.record.action == "rollout"}
+        rolled = {entry.record.id for entry in entries if entry.record.action == "rollout"}
         for one, record in zip(fresh, told, strict=True):
             if record is not None and record.id in rolled:
-                watched.waiting[one.reference.key, one.reference.slot.name] = rolled[record.id]
+                watched.waiting[one.reference.key, one.reference.slot.name] = record
         return {
             (one.reference.key, one.reference.slot.name): record.describe()
             for one, record in zip(fresh, told, strict=True)
@@ -251,9 +254,11 @@ class Serving:
         }
 
     async def _restart(self, watched: _Watched) -> None:
-        """Have pods started anew where policies ask for it and sync windows let it happen now."""
+        """Have pods started anew where policies ask for it, still, and sync windows let it happen now."""
         kustomization, places = watched.kustomization, {record.id: place for place, record in watched.waiting.items()}
-        for record in self._moves.permitted(kustomization, watched.policies, list(watched.waiting.values())):
+        ruled = (overruled(watched.policies, record) for record in watched.waiting.values())
+        due = [record for record in ruled if record.action == "rollout"]
+        for record in self._moves.permitted(kustomization, watched.policies, due):
             if await self._moves.restart(kustomization, watched.target, record):
                 del watched.waiting[places[record.id]]
 

@@ -207,9 +207,9 @@ async def test_what_a_rollout_is_about_is_told_by_the_rollout(phase: str) -> Non
     assert cluster.asked == []
 
 
-def restarting(*windows: dict[str, Any]) -> ChangePolicy:
+def restarting(*windows: dict[str, Any], action: str = "rollout") -> ChangePolicy:
     found = policy()
-    rule = {"action": "rollout", "operations": ["stale-serving"]}
+    rule = {"action": action, "operations": ["stale-serving"]}
     spec = {"rules": [rule], "windows": list(windows), "serving": {"interval": "1m", "after": "5m"}}
     return ChangePolicy.from_object({"metadata": {"namespace": "ml", "name": found.name}, "spec": spec})
 
@@ -251,6 +251,20 @@ async def test_what_is_over_before_a_window_opens_starts_nothing(known: Cluster)
     cluster.follow(B, restarting())
     assert await cluster.look(480.0) == 0
     assert cluster.patches == []
+
+
+@pytest.mark.parametrize("action", [None, "hold", "alert"])
+async def test_a_rule_that_is_edited_before_a_window_opens_counts(known: Cluster, action: str | None) -> None:
+    cluster = known
+    cluster.follow(B, restarting({"mode": "deny", **ALWAYS}))
+    await cluster.look(60.0)
+    assert await cluster.look(360.0) == 1
+    cluster.follow(B, policy() if action is None else restarting(action=action))
+    assert await cluster.look(420.0) == 1
+    assert cluster.patches == []
+    cluster.follow(B, restarting())
+    assert await cluster.look(480.0) == 1
+    assert cluster.patches == ["chat"]
 
 
 async def test_pods_that_could_not_be_started_anew_are_tried_again(known: Cluster) -> None:
