@@ -37,10 +37,10 @@ _AT_ONCE: Final = 50
 
 @dataclass(slots=True)
 class _Followed:
-    """`lost` is what was not there at the last look, by canonical form; None before the first."""
+    """`lost` is what was not there when somebody last knew, by canonical form; None before the first look."""
 
     due: float
-    lost: frozenset[str] | None = None
+    lost: Mapping[str, Ref] | None = None
 
 
 class TrackedContent:
@@ -111,12 +111,16 @@ class TrackedContent:
         files = await snapshot.history.files() if snapshot.history is not None else ()
         pointers = await asyncio.to_thread(_pointers, files, rules_of(policies))
         found = await self._asked([one.slot.ref for one in pointers], policies, repository.spec.url)
-        absent = [
-            one._replace(now=now) for one in pointers if is_absent(now := found.get(one.slot.ref.canonical, one.now))
-        ]
+        answered = [one._replace(now=found.get(one.slot.ref.canonical, one.now)) for one in pointers]
+        absent = [one for one in answered if is_absent(one.now)]
         told = self._log.files(source) if followed.lost is None else {}
         fresh = [one for one in absent if not (_is_told(one, told) or one.now.canonical in (followed.lost or ()))]
-        followed.lost = frozenset(one.now.canonical for one in absent)
+        before = followed.lost
+        if before is None:
+            before = {one.now.canonical: told[one.path, one.slot.name] for one in answered if _is_told(one, told)}
+        now = {one.now.canonical: one.now for one in answered}
+        still = {name: ref for name, ref in before.items() if name in now and not _is_back(now[name], ref)}
+        followed.lost = still | {one.now.canonical: one.now for one in absent}
         if fresh:
             paths = self._belonging(source, {one.path for one in fresh})
             records = with_kustomizations(lost_files(fresh, snapshot.revision), paths)
@@ -145,6 +149,12 @@ def _pointers(files: Iterable[FileChange], rules: Rules) -> list[LostFile]:
         for slot in file_slots(change.path, change.new)
         if slot.ref.scheme in _SCHEMES and slot.ref.pinned is True
     ]
+
+
+def _is_back(now: Ref, lost: Ref) -> bool:
+    """Whether content was found since it was lost: where nobody answers, the time of what was known before stays."""
+    at, before = (ref.identity.resolved_at if ref.identity is not None else None for ref in (now, lost))
+    return not now.unresolved and at is not None and at != before
 
 
 def _is_told(one: LostFile, told: Mapping[tuple[str, str], Ref]) -> bool:

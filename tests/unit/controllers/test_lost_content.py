@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from controller_cluster import FakeCluster
-from msgspec.structs import replace
 
 from agent.api.changepolicy import ChangePolicy
 from agent.api.gitrepository import GitRepository
@@ -15,7 +15,8 @@ from agent.controllers.changelog import ChangeLog
 from agent.controllers.sources import SourceKey, SourceRegistry, SourceSnapshot
 from agent.controllers.telling import Teller
 from agent.controllers.trackedcontent import TrackedContent
-from agent.core.models import Blob, FileChange, Identity, Ref
+from agent.core.models import Blob, FileChange, Ref
+from agent.core.registries.outcome import Found, Missing, Reason, completed
 from agent.core.tree import MemoryTree, Tree
 from agent.runtime.store import Store
 from agent.runtime.watch import Apply, Init, InitDone, Item, ObjectKey
@@ -23,6 +24,7 @@ from agent.telemetry.metrics import Metrics
 
 KEY = SourceKey("GitRepository", "ml", "repo")
 FIRST, HOUR = 300.0, 3600.0
+NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
 def policy(scheme: str = "git-lfs", **spec: Any) -> ChangePolicy:
@@ -58,6 +60,8 @@ class World:
         self.events: list[str] = []
         self.asked: list[str] = []
         self.lost: set[str] = set()
+        self.silent: Reason | None = None
+        self.found: dict[str, datetime] = {}
         self.policies = [policy()]
         registry, repositories, anything = SourceRegistry(), Store[GitRepository](), self.anything
         teller = Teller(self.log, FakeCluster().live, anything, Metrics(), triggers=tuple)  # type: ignore[arg-type]  # duck-typed
@@ -87,8 +91,18 @@ class World:
         """What the server has, and has not."""
         assert options == {"source": "https://git.example/x", "again": True}
         self.asked += [ref.canonical for ref in refs]
-        absent = Identity(unresolved="not-found")
-        return {ref.canonical: replace(ref, identity=absent) for ref in refs if ref.canonical[-1] in self.lost}
+        at = NOON + timedelta(seconds=self.now)
+        return {ref.canonical: self._answer(ref, at) for ref in refs}
+
+    def _answer(self, ref: Ref, at: datetime) -> Ref:
+        """As resolvers complete a reference: a failure keeps what was known before, and when."""
+        known = self.found.get(ref.canonical)
+        if self.silent:
+            return completed(ref, Missing(self.silent, "no answer"), known or at, Found() if known else None)
+        if ref.canonical[-1] in self.lost:
+            return completed(ref, Missing("not-found", "gone"), known or at, Found() if known else None)
+        self.found[ref.canonical] = at
+        return completed(ref, Found(), at)
 
     def event(self, _involved: Any, kind: str, reason: str, message: str, **_options: Any) -> None:
         """Note an event."""
@@ -117,6 +131,36 @@ async def test_what_a_server_loses_is_told_once_until_it_is_back() -> None:
     assert await world.look(FIRST + 4 * HOUR) == 1
     world.lost = {"b"}
     assert await world.look(FIRST + 5 * HOUR) == 2
+
+
+@pytest.mark.parametrize("reason", ["timeout", "auth"])
+@pytest.mark.parametrize("found", [True, False])
+async def test_a_server_that_does_not_answer_has_nothing_back(reason: Reason, *, found: bool) -> None:
+    world = World()
+    if not found:
+        world.lost = {"b"}
+    await world.look(FIRST)
+    world.lost = {"b"}
+    assert await world.look(FIRST + HOUR) == 1
+    world.silent = reason
+    assert [await world.look(FIRST + hours * HOUR) for hours in (2, 3)] == [1, 1]
+    world.silent = None
+    assert await world.look(FIRST + 4 * HOUR) == 1
+    world.lost = set()
+    await world.look(FIRST + 5 * HOUR)
+    world.lost = {"b"}
+    assert await world.look(FIRST + 6 * HOUR) == 2
+
+
+async def test_a_server_that_does_not_answer_after_a_restart_has_nothing_back() -> None:
+    before = World()
+    before.lost = {"b"}
+    assert await before.look(FIRST) == 1
+    after = World(before.log)
+    after.lost, after.silent = {"b"}, "timeout"
+    assert await after.look(FIRST) == 0
+    after.silent = None
+    assert await after.look(FIRST + HOUR) == 0
 
 
 async def test_what_was_told_before_a_restart_is_not_told_again() -> None:
