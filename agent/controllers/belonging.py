@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from agent.adapters.renderer import folder_of
 from agent.api.kustomization import Kustomization
 from agent.controllers.triggers import source_of
-from agent.core.models.belonging import nearest
+from agent.core.models.belonging import by_folder, nearest
 from agent.core.tree import Inputs
 from agent.errors import ArtifactError
 
@@ -39,4 +39,5 @@ class Belonging:
                 folders.append((name, folder_of(kustomization)))
             except ArtifactError:
                 continue  # it builds nothing
-        return {path: tuple(sorted(names | nearest(path, folders))) for path, names in found.items()}
+        above = by_folder(folders)
+        return {path: tuple(sorted(names | nearest(path, above))) for path, names in found.items()}

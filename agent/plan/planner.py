@@ -10,7 +10,7 @@ from typing import NamedTuple
 from agent.adapters.git.local import LocalRepository, LocalRevision
 from agent.adapters.renderer import RendererPool
 from agent.core.models import Commit, changes_across
-from agent.core.models.belonging import nearest, with_kustomizations
+from agent.core.models.belonging import by_folder, nearest, with_kustomizations
 from agent.core.plan.evaluations import evaluated
 from agent.core.plan.fluxobjects import Declared, FluxObjects
 from agent.core.plan.includes import Documents
@@ -233,7 +233,7 @@ def _belonging(sides: Sides) -> Mapping[str, tuple[str, ...]]:
     """Changed file -> the Kustomizations whose build may read it, and those in whose folder it lies."""
     found: dict[str, set[str]] = {path: set() for path in sides.changed}
     for side in sides[:2]:
-        folders = [(unit.shown, unit.folder) for unit in side.units.found if unit.declared]
+        folders = by_folder((unit.shown, unit.folder) for unit in side.units.found if unit.declared)
         for path in sides.changed:
             found[path] |= nearest(path, folders)
         for unit in side.units.found:

@@ -9,11 +9,21 @@ from msgspec.structs import replace
 from agent.core.models.record import ChangeRecord
 
 
-def nearest(path: str, folders: Sequence[tuple[str, str]]) -> frozenset[str]:
-    """Of names with their folders, clean paths, those whose folder is the deepest one above the path."""
-    above = [(name, folder) for name, folder in folders if not folder or path.startswith(f"{folder}/")]
-    deepest = max((len(folder) for _, folder in above), default=0)
-    return frozenset(name for name, folder in above if len(folder) == deepest)
+def by_folder(folders: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
+    """The names that each folder has, of names with their folders: clean paths, and nothing for the top one."""
+    found: dict[str, set[str]] = {}
+    for name, folder in folders:
+        found.setdefault(folder, set()).add(name)
+    return {folder: frozenset(names) for folder, names in found.items()}
+
+
+def nearest(path: str, folders: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The names of the deepest folder above the path. Costs as many steps as the path has, however many folders."""
+    while path:
+        path = path.rpartition("/")[0]
+        if path in folders:
+            return folders[path]
+    return frozenset()
 
 
 def with_kustomizations(records: Iterable[ChangeRecord], of: Mapping[str, Sequence[str]]) -> list[ChangeRecord]:

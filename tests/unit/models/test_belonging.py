@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
 from agent.api.kustomization import Kustomization
 from agent.controllers.belonging import Belonging
 from agent.core.models import Blob, Commit, FileChange, RenderedSet, changes
-from agent.core.models.belonging import nearest, with_kustomizations
+from agent.core.models.belonging import by_folder, nearest, with_kustomizations
 from agent.core.tree import Inputs
 
 
@@ -24,7 +24,32 @@ from agent.core.tree import Inputs
     ],
 )
 def test_the_nearest_folder_above_counts(folders: Sequence[tuple[str, str]], expected: set[str]) -> None:
-    assert nearest("apps/chat/data.dvc", folders) == expected
+    assert nearest("apps/chat/data.dvc", by_folder(folders)) == expected
+
+
+class Folders(Mapping[str, frozenset[str]]):
+    """A thousand folders that only tell of those they are asked about."""
+
+    asked = 0
+
+    def __getitem__(self, folder: str) -> frozenset[str]:
+        self.asked += 1
+        if folder != "team-7":
+            raise KeyError(folder)
+        return frozenset({"seven"})
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("nobody has to walk through all of them")
+
+    def __len__(self) -> int:
+        return 1000
+
+
+def test_only_the_folders_above_a_file_are_asked_about() -> None:
+    folders = Folders()
+    assert nearest("team-7/a/b/data.dvc", folders) == {"seven"}
+    assert folders.asked <= 4
+    assert nearest("elsewhere/data.dvc", folders) == frozenset()
 
 
 def kustomization(name: str, path: str, source: str = "repo") -> Kustomization:
