@@ -28,7 +28,6 @@ from agent.core.concealment import concealed_record
 from agent.core.models import ChangeRecord, Commit, Ref, RenderedSet, Resolve, Rules, changes, changes_since
 from agent.core.models.belonging import with_kustomizations
 from agent.core.models.elsewhere import Elsewhere, OtherBuild
-from agent.core.models.folders import is_folder, with_files
 from agent.core.objects import ObjectKey
 from agent.core.policy.judging import fault, hinges_on_content, overruled
 from agent.core.policy.referencing import rules_of
@@ -240,8 +239,7 @@ class ChangeRecorder:
         async def records_with(answers: Mapping[str, Ref]) -> list[ChangeRecord]:
             found = await asyncio.to_thread(compare, resolve=_resolve({}, answers) if answers else None)
             if answers:
-                folders = [ref for one in found if is_folder(one) for ref in (one.old, one.new) if ref is not None]
-                found = with_files(found, await self._resolution.listings(folders, policies, source=url))
+                found = await self._resolution.with_files(found, policies, source=url)
             return with_kustomizations(found, self._belonging(source, {record.object.name for record in found}))
 
         records = await records_with({})
