@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import timedelta
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -17,6 +18,7 @@ from agent.controllers.sources import SourceKey, SourceRegistry
 from agent.core.models import FileChange, Ref
 from agent.core.models.extract.files import file_slots
 from agent.core.models.extract.slot import MalformedError, Slot
+from agent.core.outcome import RECONCILIATION_SUCCEEDED
 from agent.core.trigger.selection import KUSTOMIZATION, REPOSITORY, Place, listens_to, object_name, selected
 from agent.core.trigger.sent import Mark, sent, standing
 from agent.core.trigger.sighting import Sighting
@@ -172,8 +174,7 @@ class Lookout:
             kustomization, entries = self._kustomizations.get(trigger.namespace, name), changed.get(name, ())
             if kustomization is None:
                 continue
-            waits = _waiting(kustomization)
-            fresh = (entry for entry in entries if made is None or entry.at >= made or entry.revision == waits)
+            fresh = (entry for entry in entries if made is None or entry.at >= made or _waits(entry, kustomization))
             new = sent((entry.record for entry in fresh), trigger)
             known = standing((entry.record for entry in entries), trigger, f"{KUSTOMIZATION}/{name}")
             if new or known:
@@ -215,10 +216,17 @@ def _refers(slot: TriggerSlot, ref: Ref | None) -> bool:
     return ref is not None and ref.canonical in {slot.reference, pending}
 
 
-def _waiting(kustomization: Kustomization) -> str | None:
-    """The revision that was attempted and is not applied, None if there is none."""
+def _waits(entry: ChangeEntry, kustomization: Kustomization) -> bool:
+    """Whether a change was seen and is not applied: commits that change nothing of it may have followed."""
     status = kustomization.status
-    return status.last_attempted_revision if status.last_attempted_revision != status.last_applied_revision else None
+    if status.last_applied_revision in {status.last_attempted_revision, entry.revision}:
+        return False
+    if entry.revision == status.last_attempted_revision:
+        return True
+    ended = [one.last_reconciled for one in status.history if one.last_reconciled_status == RECONCILIATION_SUCCEEDED]
+    if not ended:
+        return not status.last_applied_revision
+    return entry.at >= max(ended) + timedelta(seconds=1)  # they are whole seconds
 
 
 def _meaning(ref: Ref, meant: Mapping[str, Ref]) -> Ref:

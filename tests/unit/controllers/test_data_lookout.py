@@ -64,7 +64,9 @@ class History:
 class World:
     """One Kustomization and one GitRepository, as their watches have them."""
 
-    def __init__(self, attempted: str = "1", *, synced: bool = True, applied: str = "") -> None:
+    def __init__(
+        self, attempted: str = "1", *, synced: bool = True, applied: str = "", at: datetime | None = None
+    ) -> None:
         self.kustomizations: Store[Kustomization] = Store()
         self.repositories: Store[GitRepository] = Store()
         self.applied, self.registry, self.meant = AppliedObjects(), SourceRegistry(), dict[str, Ref]()
@@ -78,13 +80,23 @@ class World:
             log=self.log,
         )
         if synced:
-            self._fill(attempted, applied)
+            self._fill(attempted, applied, at)
 
-    def _fill(self, attempted: str, applied: str) -> None:
+    def _fill(self, attempted: str, applied: str, at: datetime | None) -> None:
         source = {"kind": "GitRepository", "name": "repo"}
         spec = {"interval": "10m", "prune": True, "sourceRef": source}
         metadata = {"name": "app", "namespace": "ml", "labels": {"team": "ml"}}
-        status = {"lastAttemptedRevision": attempted, "lastAppliedRevision": applied}
+        status: dict[str, Any] = {"lastAttemptedRevision": attempted, "lastAppliedRevision": applied}
+        if at is not None:
+            ended = {
+                "digest": "sha256:1",
+                "firstReconciled": at.isoformat(),
+                "lastReconciled": at.isoformat(),
+                "lastReconciledDuration": "1s",
+                "lastReconciledStatus": "ReconciliationSucceeded",
+                "totalReconciliations": 1,
+            }
+            status["history"] = [ended]
         kustomization = Kustomization.from_object({"metadata": metadata, "spec": spec, "status": status})
         repository = GitRepository.from_object(
             {"metadata": {"name": "repo", "namespace": "ml"}, "spec": {"interval": "10m", "url": "https://x.example"}}
@@ -223,14 +235,16 @@ MADE = datetime(2026, 11, 29, 12, tzinfo=UTC)
         (-1, "1", "1", False),  # applied before there was a trigger
         (-1, "1", "2", False),
         (-1, "2", "2", True),  # still held
-        (-1, "0", "1", False),  # an earlier revision, applied long ago
-        (-1, "0", "2", False),
+        (-1, "0", "1", False),
+        (-1, "0", "2", True),  # held, and so is a commit after it that changes nothing of it
+        (-9, "0", "1", False),  # applied long ago
+        (-9, "0", "2", False),
     ],
 )
 async def test_policies_send_what_the_selector_does_not_fit(
     minutes: int, revision: str, attempted: str, *, found: bool
 ) -> None:
-    world = World(attempted, applied="1")
+    world = World(attempted, applied="1", at=MADE - timedelta(minutes=5))
     subject = trigger(kinds=["model"], sources=[{"kind": "Kustomization", "name": "other"}])
     metadata = msgspec.structs.replace(subject.metadata, creation_timestamp=MADE)
     subject = msgspec.structs.replace(subject, metadata=metadata)
@@ -247,6 +261,18 @@ async def test_policies_send_what_the_selector_does_not_fit(
             "s3://data/v2",
             "s3://data/v1",
         )
+
+
+async def test_of_what_was_never_applied_all_that_was_sent_is_run() -> None:
+    world = World("2")
+    subject = trigger(kinds=["model"])
+    subject = msgspec.structs.replace(
+        subject, metadata=msgspec.structs.replace(subject.metadata, creation_timestamp=MADE)
+    )
+    world.put(holder("s3://data/v2"), revision="2")
+    world.change("s3://data/v1", "s3://data/v2", "1", MADE - timedelta(minutes=1))
+    ((place,),) = [sighting.places for sighting in await world.lookout.look(subject)]
+    assert place.sent
 
 
 def with_slot(reference: str, **more: Any) -> DataTrigger:
