@@ -37,7 +37,7 @@ class Assembly:
         self._shared = shared
         self.watchers, self.optional_watchers = shared.following.required, shared.following.optional
         self.services: list[Service] = [shared.events.run, partial(settle, shared.passes.busy)]
-        self.led_services: list[Service] = [self._lead]
+        self.led_services: list[Service] = [self._lead, shared.changes.announcer.run]
         self.knowledge = Knowledge(
             settings,
             shared.repositories,

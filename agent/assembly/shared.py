@@ -101,7 +101,6 @@ class Shared:
         """What holds processes or connections, until the stack closes. Raises RendererUnavailableError."""
         if self._sink is not None:
             await stack.enter_async_context(self._sink)
-        stack.push_async_callback(self.changes.announcer.stop)
         if self.settings.runs("kustomize"):
             await stack.enter_async_context(self._registries)
             await stack.enter_async_context(self._lora)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -18,6 +18,9 @@ from agent.core.models import ChangeRecord, Ref
 from agent.telemetry.events import Involved
 
 Key = tuple[str, str]
+
+_TURNS: Final = 32
+"""Questions about changes that are asked at once; the patience with registries begins when one is."""
 
 
 class Subject(NamedTuple):
@@ -55,8 +58,9 @@ class _Asked:
 class Announcer:
     """Records are in the log at once, as their text has them; those that registries know more of are replaced."""
 
-    def __init__(self, teller: Teller, resolution: Resolution) -> None:
+    def __init__(self, teller: Teller, resolution: Resolution, *, turns: int = _TURNS) -> None:
         self._teller = teller
+        self._turns = asyncio.Semaphore(turns)
         self._resolution = resolution
         self._unannounced: dict[Key, tuple[ChangeEntry, ...]] = {}
         self._asked: dict[Key, list[_Asked]] = {}
@@ -68,10 +72,17 @@ class Announcer:
         self._unannounced.pop(key, None)
         self._asked.pop(key, None)
 
+    async def run(self) -> None:
+        """A service that has to end before those that deliver events: what is still asked about is told at its end."""
+        try:
+            await self._ended.wait()
+        finally:
+            await self.stop()
+
     async def stop(self) -> None:
         """Wait for no registry any more: what they are still asked about is told as its text has it."""
         self._ended.set()
-        if tasks := tuple(self._tasks):
+        while tasks := tuple(self._tasks):
             await asyncio.wait(tasks)
 
     async def announce(
@@ -83,7 +94,6 @@ class Announcer:
             self._leave_for_objects(subject, fresh)
             await self._tell(subject, fresh)
             return
-        await self._teller.keep(fresh)
         asked = _Asked(fresh)
         if subject.kustomization is not None:
             self._asked.setdefault(_key(subject.kustomization), []).append(asked)
@@ -100,16 +110,17 @@ class Announcer:
             self._teller.on_object(kustomization, entry)
 
     async def _answered(self, subject: Subject, asked: _Asked, question: Question) -> None:
-        found = await self._answers(question)
+        # here and not where it is asked: a pass that is cancelled meanwhile must leave nothing untold
+        await self._teller.keep(asked.fresh)
         fresh = asked.fresh
-        if found:
-            try:
-                records = await question.records(found)
+        try:
+            records = await self._answers(question)
+            if records is not None:
                 fresh = self._teller.complete(
                     asked.fresh, records, subject.kustomization, subject.source, subject.revision
                 )
-            except Exception:  # noqa: BLE001 - what the text says is told all the same
-                structlog.get_logger().exception("answers of registries cannot be told", revision=subject.revision)
+        except Exception:  # noqa: BLE001 - what the text says is told all the same
+            structlog.get_logger().exception("answers of registries cannot be told", revision=subject.revision)
         if subject.kustomization is not None:
             waiting = self._asked.get(_key(subject.kustomization), [])
             if asked in waiting:
@@ -121,16 +132,21 @@ class Announcer:
             for entry in worth_an_event(fresh):
                 self._teller.on_object(asked.applied, entry)
 
-    async def _answers(self, question: Question) -> Mapping[str, Ref]:
-        """What registries say; nothing if the agent ends before they do."""
-        asking = asyncio.create_task(self._resolution.resolved(question.refs, question.policies, source=question.url))
+    async def _answers(self, question: Question) -> Sequence[ChangeRecord] | None:
+        """The records with what registries say; None if they say nothing, or the agent ends before they do."""
+        asking = asyncio.create_task(self._asked_in_turn(question))
         ended = asyncio.create_task(self._ended.wait())
         try:
             await asyncio.wait({asking, ended}, return_when=asyncio.FIRST_COMPLETED)
-            return asking.result() if asking.done() else {}
+            return asking.result() if asking.done() else None
         finally:
             asking.cancel()
             ended.cancel()
+
+    async def _asked_in_turn(self, question: Question) -> Sequence[ChangeRecord] | None:
+        async with self._turns:
+            found = await self._resolution.resolved(question.refs, question.policies, source=question.url)
+            return await question.records(found) if found else None
 
     def _leave_for_objects(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> None:
         if subject.kustomization is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,12 @@ from controller_cluster import FakeCluster
 from msgspec.structs import replace
 
 from agent.adapters.journal import Journal
+from agent.adapters.kube.client import KubeClient
+from agent.adapters.kube.config import Cluster, FixedCredentials
 from agent.api.changepolicy import ChangePolicy
 from agent.api.kustomization import Kustomization
+from agent.assembly import Assembly
+from agent.controllers.announcing import Announcer, Question, Subject
 from agent.controllers.changelog import ChangeLog
 from agent.controllers.changes import ChangeRecorder, Detected
 from agent.controllers.kustomization.build import Built
@@ -21,11 +26,14 @@ from agent.controllers.resolution import Resolution
 from agent.controllers.sources import SourceSnapshot
 from agent.core.fingerprint import fingerprint_of
 from agent.core.inventory import Inventory
-from agent.core.models import Blob, Digest, FileChange, Ref, parse
+from agent.core.models import Blob, ChangeRecord, Digest, FileChange, Ref, parse
 from agent.core.objects import ObjectKey
 from agent.core.tree import Tree
-from agent.telemetry.events import Involved, ObjectReference
+from agent.runtime.manager import Ended, Manager
+from agent.settings import Settings
+from agent.telemetry.events import EventRecorder, Involved, ObjectReference
 from agent.telemetry.metrics import Metrics
+from tests.unit.models.manifests import compare, vllm
 
 PINNED, FLOATING = parse(f"hf://org/m@{'a' * 40}"), parse("hf://org/m@main")
 OLD, NEW = "1" * 40, "2" * 40
@@ -99,22 +107,79 @@ class Told:
                 await self._news.wait()
 
 
+class Writer:
+    """Takes events for the cluster."""
+
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    async def create_event(self, _regarding: Any, *, reason: str, **_: Any) -> None:
+        """Remember its reason."""
+        self.reasons.append(reason)
+
+
+class Held:
+    """A journal that writes once it is let."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.free.set()
+        self.asked = threading.Event()
+
+    def read(self) -> list[bytes]:
+        """Nothing."""
+        return []
+
+    def append(self, _lines: Sequence[bytes]) -> None:
+        """Wait for leave."""
+        self.asked.set()
+        assert self.free.wait(60)
+
+
+class Turns:
+    """Knows how many ask at once, and how many have begun to; answers once it is let."""
+
+    def __init__(self) -> None:
+        self.begun = self.now = self.most = 0
+        self.free = asyncio.Event()
+        self._news = asyncio.Event()
+
+    async def resolved(self, *_: Any, **_options: Any) -> dict[str, Ref]:
+        """Nothing, in the end."""
+        self.begun += 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self._news.set()
+        await self.free.wait()
+        self.now -= 1
+        return {}
+
+    async def reaches(self, count: int) -> None:
+        """Wait until so many have begun."""
+        async with asyncio.timeout(60):
+            while self.begun < count:
+                self._news.clear()
+                await self._news.wait()
+
+
 class Story:
     """A recorder that asks `registry`, whose Kustomization has a service of one model applied."""
 
-    def __init__(self, registry: Silent, *rules: dict[str, Any], journal: Journal | None = None) -> None:
+    def __init__(
+        self, registry: Silent, *rules: dict[str, Any], journal: Any = None, writer: Writer | None = None
+    ) -> None:
         self.log = ChangeLog(journal=journal)
         self.told = Told()
+        self.events: Any = EventRecorder(writer, Metrics()) if writer is not None else self.told
         self.policies = [policy(*rules)]
         self.cluster = FakeCluster()
         self.nobody: Any = None
-        events: Any = self.told
         asked: Any = registry
         self.recorder = ChangeRecorder(
             self.log,
             self.nobody,
             self.cluster.live,
-            events,
+            self.events,
             Metrics(),
             canaries=list,
             policies=lambda: self.policies,
@@ -261,6 +326,73 @@ async def test_what_was_asked_when_the_agent_ends_is_told_by_its_text(tmp_path: 
     read = ChangeLog(journal=Journal(tmp_path / "changes", limit=1000))
     assert [entry.record.op for entry in read.entries()] == ["changed", "added"]
     assert story.told.events == [("Kustomization", "ModelChanged")]
+
+
+async def test_an_agent_that_stops_delivers_what_it_tells_at_its_end() -> None:
+    story = Story(registry := Silent(), writer=(writer := Writer()))
+    await story.begin()
+    stop = asyncio.Event()
+    announcer = story.recorder.announcer
+    leads = asyncio.Event()
+
+    async def lead() -> None:
+        leads.set()
+        await asyncio.Event().wait()
+
+    manager = Manager(watchers=[], controllers=[], services=[story.events.run], led_services=[announcer.run, lead])
+    agent = asyncio.create_task(manager.run(stop))
+    async with asyncio.timeout(60):
+        await leads.wait()
+        await story.detect(NEW)
+        await registry.asked.wait()
+        stop.set()
+        assert await agent is Ended.STOPPED
+    assert writer.reasons == ["ModelAdded", "ModelChanged"]
+
+
+async def test_the_announcer_of_the_agent_ends_before_delivery_does() -> None:
+    client = KubeClient(Cluster("https://nowhere.test", FixedCredentials()))
+    metrics = Metrics()
+    assembly = Assembly(Settings(), client, metrics, lambda _cluster: lambda *_: None, None)
+    services = [getattr(service, "__self__", None) for service in assembly.services]
+    led = [getattr(service, "__self__", None) for service in assembly.led_services]
+    # led services end first
+    assert any(isinstance(one, Announcer) for one in led)
+    assert any(isinstance(one, EventRecorder) for one in services)
+
+
+async def test_a_pass_that_is_cancelled_leaves_nothing_untold() -> None:
+    story = Story(registry := Silent(), journal=(journal := Held()))
+    await story.begin()
+    journal.free.clear()
+    journal.asked.clear()
+    detecting = asyncio.create_task(story.detect(NEW))
+    assert await asyncio.to_thread(journal.asked.wait, 60)
+    detecting.cancel()
+    await asyncio.wait({detecting})
+    journal.free.set()
+    registry.answers.set()
+    await story.told.hears(("Kustomization", "ModelChanged"))
+
+
+async def test_only_so_many_questions_are_asked_at_once() -> None:
+    story = Story(Silent())
+    waiting: Any = Turns()
+    announcer = Announcer(story.recorder.teller, waiting, turns=2)
+
+    async def nothing(_answers: Any) -> list[ChangeRecord]:
+        return []
+
+    for number in range(5):
+        involved = Involved(ObjectReference(api_version="v1", kind="GitRepository", namespace="ml", name=f"r{number}"))
+        subject = Subject(involved, f"GitRepository/ml/r{number}", f"main@sha1:{number}")
+        records = compare([], [vllm("org/m", "--revision", str(number) * 40)])
+        await announcer.announce(subject, records, Question([PINNED], [policy()], nothing))
+    await waiting.reaches(2)
+    waiting.free.set()
+    await waiting.reaches(5)
+    await announcer.stop()
+    assert waiting.most == 2
 
 
 async def test_a_source_waits_for_no_registry_either() -> None:
