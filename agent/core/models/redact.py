@@ -24,6 +24,8 @@ _SLASHED = re.compile(
 )
 """User information whose password has slashes, as keys of AWS do. What follows the colon of a host is a port, and no
 password; one that begins like a port is known by the form of its user alone."""
+_RUN = re.compile(r"(?<![^\s@'\"?#])[^\s@'\"?#]++@")
+"""What `_SLASHED` may be part of. Without one, each of many addresses would be read to the end of the text."""
 _TABLES = frozenset({"delta", "iceberg"})
 _NETWORK = _TABLES | {"http", "https", "git", "ssh", "ftp", "s3", "oci", "docker", "gs", "hdfs",
                       "webhdfs", "minio", "oss", "r2", "as", "lakefs"}  # fmt: skip
@@ -56,8 +58,8 @@ def redact_within(text: str) -> str:
     """*text* with the credentials of addresses anywhere in it replaced by ``***``."""
     if "://" not in text:
         return text
-    for credentials in (_SLASHED, _CREDENTIALS):
-        text = credentials.sub(rf"://{HIDDEN}@", text)
+    text = _RUN.sub(lambda run: _SLASHED.sub(rf"://{HIDDEN}@", run[0]), text)
+    text = _CREDENTIALS.sub(rf"://{HIDDEN}@", text)
     return _SIGNATURE.sub(rf"\1{HIDDEN}", text)
 
 
