@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -19,6 +19,8 @@ LIMIT = 1000
 SLOTS = 20_000
 """Slots whose earlier references are remembered; the ones seen first go first."""
 _ROLLED_OUT = frozenset({"rollout", "hot-reload", "recreate"})
+Mark = tuple[str, str]
+"""Record id and revision, which tell an entry from others."""
 
 
 class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -33,9 +35,9 @@ class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class _Withdrawn(msgspec.Struct, frozen=True):
-    """A line of the journal: entries above it (record id and revision) in whose place others have come."""
+    """A line of the journal: entries above it in whose place others have come."""
 
-    withdrawn: tuple[tuple[str, str], ...]
+    withdrawn: tuple[Mark, ...]
 
 
 class ChangeLog:
@@ -46,16 +48,17 @@ class ChangeLog:
 
     def __init__(self, limit: int = LIMIT, *, slots: int = SLOTS, journal: Journal | None = None) -> None:
         self._entries: deque[ChangeEntry] = deque(maxlen=limit)
-        self._ids: set[tuple[str, str]] = set()
+        self._ids: set[Mark] = set()
         self._slots = slots
         self._served: dict[tuple[ObjectKey, str], dict[str, str]] = {}
         self._journal = journal
-        self._withdrawn: list[tuple[str, str]] = []
+        self._withdrawn: list[Mark] = []
+        self._superseded: dict[Mark, None] = {}
         self.restored = asyncio.Event()
         self.restored.set()
         self.news = asyncio.Event()
         if journal is not None:
-            self.add(_decoded(journal.read()))
+            self.restore(journal.read())
 
     async def keep(self, entries: Sequence[ChangeEntry]) -> None:
         """Write entries of this log where they outlive the process."""
@@ -68,11 +71,14 @@ class ChangeLog:
             await asyncio.to_thread(self._journal.append, lines)
 
     def add(self, entries: Iterable[ChangeEntry]) -> tuple[ChangeEntry, ...]:
-        """Append; returns those that were not in the log yet (same record at the same revision)."""
+        """Append; returns those that were not in the log yet (same record at the same revision).
+
+        Those in whose place others have come count as being in the log: they are found again until they are applied.
+        """
         fresh = []
         for entry in entries:
             mark = _mark(entry)
-            if mark in self._ids:
+            if mark in self._ids or mark in self._superseded:
                 continue
             if len(self._entries) == self._entries.maxlen:
                 oldest = self._entries[0]
@@ -84,29 +90,50 @@ class ChangeLog:
         return tuple(fresh)
 
     def complete(self, entries: Iterable[ChangeEntry], by: Iterable[ChangeEntry]) -> tuple[ChangeEntry, ...]:
-        """Put others in the place of entries, of which more has become known; returns those that were not in the log.
+        """Put others, each about the same slot, in the place of entries of which more has become known.
 
-        One that is the same record as an entry takes its place, and counts as new to the log.
+        They are as old as what they stand for, wherever others have come since. Those that nothing stands for are taken
+        out. Returns those that were not in the log; one that is the same record as an entry counts as new to it.
         """
-        marks = {_mark(entry) for entry in entries} & self._ids
-        self._withdrawn += sorted(marks)
-        self._ids -= marks
-        kept = [entry for entry in self._entries if _mark(entry) not in marks]
-        self._entries.clear()
-        self._entries.extend(kept)
-        return self.add(by)
+        entries = tuple(entries)
+        places = {(entry.record.object, entry.record.slot): entry for entry in entries}
+        gone = {mark for entry in entries if (mark := _mark(entry)) in self._ids}
+        self._ids -= gone
+        instead: dict[Mark, ChangeEntry] = {}
+        fresh = []
+        for entry in by:
+            text = places[entry.record.object, entry.record.slot]
+            entry = msgspec.structs.replace(entry, at=text.at)  # noqa: PLW2901 - the entry, with its time
+            if _mark(entry) not in self._ids:
+                instead[_mark(text)] = entry
+                fresh.append(entry)
+        kept = (instead.get(_mark(entry)) if _mark(entry) in gone else entry for entry in self._entries)
+        self._entries = deque((entry for entry in kept if entry is not None), maxlen=self._entries.maxlen)
+        self._ids = {_mark(entry) for entry in self._entries}
+        self._withdrawn += sorted(gone)
+        self._supersede(sorted(gone - {_mark(entry) for entry in fresh}))
+        return tuple(fresh)
 
     def lines(self) -> list[bytes]:
-        """All entries as JSON, oldest first."""
-        return [msgspec.json.encode(entry) for entry in self._entries]
+        """All entries as JSON, oldest first, after those in whose place some of them have come."""
+        superseded = [msgspec.json.encode(_Withdrawn(tuple(self._superseded)))] if self._superseded else []
+        return superseded + [msgspec.json.encode(entry) for entry in self._entries]
 
     def restore(self, lines: Iterable[bytes]) -> None:
         """Take in what another process has kept; what is known of both is known once."""
-        known = {_mark(entry): entry for entry in (*_decoded(lines), *self._entries)}
+        others, superseded = _decoded(lines)
+        known = {_mark(entry): entry for entry in (*others, *self._entries)}
+        self._supersede(superseded)
         self._entries.clear()
         self._ids.clear()
         self._served.clear()
         self.add(sorted(known.values(), key=lambda entry: entry.at))
+
+    def _supersede(self, marks: Iterable[Mark]) -> None:
+        for mark in marks:
+            self._superseded[mark] = None
+        while len(self._superseded) > (self._entries.maxlen or 0):
+            del self._superseded[next(iter(self._superseded))]
 
     def entries(self) -> tuple[ChangeEntry, ...]:
         """All entries, newest first."""
@@ -158,18 +185,24 @@ class ChangeLog:
             del self._served[next(iter(self._served))]  # the slot that was seen first
 
 
-def _decoded(lines: Iterable[bytes]) -> Iterator[ChangeEntry]:
-    """The entries that can be read: the last line may be cut, and another version may have written differently."""
-    found: dict[tuple[str, str], ChangeEntry] = {}
+def _decoded(lines: Iterable[bytes]) -> tuple[list[ChangeEntry], list[Mark]]:
+    """The entries that can be read, and those in whose place others have come.
+
+    The last line may be cut, and another version may have written differently.
+    """
+    found: dict[Mark, ChangeEntry] = {}
+    gone: dict[Mark, None] = {}
     for line in lines:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             entry = msgspec.json.decode(line, type=ChangeEntry)
             found.setdefault(_mark(entry), entry)
+            gone.pop(_mark(entry), None)
             continue
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             for mark in msgspec.json.decode(line, type=_Withdrawn).withdrawn:
                 found.pop(mark, None)
-    yield from found.values()
+                gone[mark] = None
+    return list(found.values()), list(gone)
 
 
 def _bytes(reference: Ref | None) -> int:
@@ -177,7 +210,7 @@ def _bytes(reference: Ref | None) -> int:
     return (size.bytes or 0) if size is not None else 0
 
 
-def _mark(entry: ChangeEntry) -> tuple[str, str]:
+def _mark(entry: ChangeEntry) -> Mark:
     """What makes an entry the same as another. A tag may move there and back, and there again, at one revision."""
     repeatable = entry.record.op in {"floated", "pin-lost", "stale-serving"}
     return entry.record.id, f"{entry.revision} {entry.at.isoformat()}" if repeatable else entry.revision

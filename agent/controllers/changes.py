@@ -25,7 +25,7 @@ from agent.controllers.resolution import Resolution
 from agent.controllers.sources import SourceSnapshot
 from agent.controllers.telling import Teller, source_name
 from agent.core.concealment import concealed_record
-from agent.core.models import ChangeRecord, Commit, Ref, RenderedSet, Resolve, Rules, changes, changes_since
+from agent.core.models import ChangeRecord, Commit, History, Ref, RenderedSet, Resolve, Rules, changes, changes_since
 from agent.core.models.belonging import with_kustomizations
 from agent.core.models.elsewhere import Elsewhere, OtherBuild
 from agent.core.objects import ObjectKey
@@ -165,6 +165,7 @@ class ChangeRecorder:
             canaries=canaries,
             rules=rules_of(policies),
             elsewhere=self._others(kustomization),
+            history=_asked_once(self._log.earlier),
         )
         before = self.moves.floats.known(key)
 
@@ -253,12 +254,13 @@ class ChangeRecorder:
         """Compares the files of a revision with those of an old one, or with what was told of them."""
         history = snapshot.history
         assert history is not None
+        earlier = _asked_once(self._log.earlier)
         files = await history.files_changed(old)
         if files is not None:
-            return partial(changes, None, RenderedSet(()), files, commit, history=self._log.earlier, rules=rules)
+            return partial(changes, None, RenderedSet(()), files, commit, history=earlier, rules=rules)
         structlog.get_logger().info("the earlier revision is gone: files are compared with what is known", revision=old)
         known = self._log.files(source)
-        return partial(changes_since, known, await history.files(), commit, history=self._log.earlier, rules=rules)
+        return partial(changes_since, known, await history.files(), commit, history=earlier, rules=rules)
 
     def _others(self, kustomization: Kustomization) -> Elsewhere:
         """What other Kustomizations have applied to this cluster; nothing is known of what is on another one."""
@@ -291,6 +293,7 @@ class ChangeRecorder:
         canaries: Sequence[Mapping[str, Any]],
         rules: Rules,
         elsewhere: Elsewhere,
+        history: History,
         resolve: Resolve | None = None,
     ) -> list[ChangeRecord]:
         """Runs in a thread: decoding two builds of a large application takes a while."""
@@ -302,7 +305,7 @@ class ChangeRecorder:
             (),
             commit,
             kustomization,
-            history=self._log.earlier,
+            history=history,
             resolve=resolve,
             canaries=canaries,
             rules=rules,
@@ -324,6 +327,19 @@ def _asked_about(records: Sequence[ChangeRecord], policies: Sequence[ChangePolic
             if ref is not None:
                 (awaited if decides or ref.pinned is not True else later).append(ref)
     return awaited, later
+
+
+def _asked_once(history: History) -> History:
+    """What it says when it is first asked: compared again later, a revision must not know of those after it."""
+    known: dict[tuple[ObjectKey, str, str], str | None] = {}
+
+    def earlier(key: ObjectKey, slot: str, reference: Ref | None) -> str | None:
+        place = key, slot, reference.canonical if reference is not None else ""
+        if place not in known:
+            known[place] = history(key, slot, reference)
+        return known[place]
+
+    return earlier
 
 
 def _resolve(before: Mapping[str, Ref], now: Mapping[str, Ref]) -> Resolve:

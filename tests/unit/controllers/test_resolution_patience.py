@@ -37,12 +37,19 @@ from tests.unit.models.manifests import compare, vllm
 
 PINNED, FLOATING = parse(f"hf://org/m@{'a' * 40}"), parse("hf://org/m@main")
 OLD, NEW = "1" * 40, "2" * 40
-KUSTOMIZATION = Kustomization.from_object(
-    {
-        "metadata": {"namespace": "ml", "name": "app", "uid": "u"},
-        "spec": {"interval": "10m", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "repo"}},
-    }
-)
+
+
+def kustomization(applied: str | None = None) -> Kustomization:
+    return Kustomization.from_object(
+        {
+            "metadata": {"namespace": "ml", "name": "app", "uid": "u"},
+            "spec": {"interval": "10m", "prune": True, "sourceRef": {"kind": "GitRepository", "name": "repo"}},
+            "status": {"lastAppliedRevision": f"main@sha1:{applied}"} if applied else {},
+        }
+    )
+
+
+KUSTOMIZATION = kustomization()
 
 
 def policy(*rules: dict[str, Any]) -> ChangePolicy:
@@ -198,6 +205,16 @@ class Story:
         async with asyncio.timeout(60):
             return await self.recorder.detect(KUSTOMIZATION, snapshot("2"), build(model), self.nobody, self.policies)
 
+    async def applies(self, model: str, commit: str, before: str) -> None:
+        """A commit after another, detected and applied."""
+        async with asyncio.timeout(60):
+            await self.recorder.detect(
+                kustomization(before), snapshot(commit), build(model), self.nobody, self.policies
+            )
+        self.recorder.announce(
+            kustomization(before), build(model), f"main@sha1:{commit}", self.policies, self.cluster.target
+        )
+
     def found(self) -> list[tuple[str, str | None]]:
         """Operation and new digest of the records of the second commit, oldest first."""
         records = [entry.record for entry in self.log.entries() if entry.revision == "main@sha1:2"]
@@ -316,6 +333,41 @@ async def test_a_journal_knows_the_answered_record_alone(tmp_path: Any) -> None:
     await story.recorder.announcer.stop()
     read = ChangeLog(journal=Journal(tmp_path / "changes", limit=1000))
     assert [entry.record for entry in read.entries()] == [entry.record for entry in story.log.entries()]
+
+
+async def test_what_is_answered_later_is_as_old_as_it_was_and_no_revert() -> None:
+    story = Story(registry := Silent())
+    await story.begin()
+    await story.applies(NEW, "2", before="1")
+    await story.applies("3" * 40, "3", before="2")
+    before = story.log.entries()
+    assert [entry.revision[-1] for entry in before] == ["3", "2", "1"]
+    registry.answers.set()
+    await story.told.hears(("Kustomization", "ModelChanged"), ("Kustomization", "ModelChanged"))
+    after = story.log.entries()
+    assert [entry.record.new and entry.record.new.digest is not None for entry in after] == [True, True, False]
+    assert [(one.at, one.revision, one.record.direction) for one in after] == [
+        (one.at, one.revision, one.record.direction) for one in before
+    ]
+
+
+@pytest.mark.parametrize("journalled", [True, False])
+async def test_nothing_puts_back_what_the_text_alone_said(journalled: bool, tmp_path: Any) -> None:
+    story = Story(registry := Silent(), journal=Journal(tmp_path / "changes", limit=1000))
+    await story.begin()
+    await story.detect(NEW)
+    said, kept = story.log.entries(), story.log.lines()
+    registry.answers.set()
+    await story.told.hears(("Kustomization", "ModelChanged"))
+    await story.recorder.announcer.stop()
+    if journalled:
+        log = ChangeLog(journal=Journal(tmp_path / "changes", limit=1000))
+        log.restore(kept)  # the cluster was told before registries answered
+    else:
+        log = ChangeLog()
+        log.restore(story.log.lines())
+    assert log.add(said) == ()  # found again, since it is not applied yet
+    assert log.entries() == story.log.entries()
 
 
 async def test_what_was_asked_when_the_agent_ends_is_told_by_its_text(tmp_path: Any) -> None:
