@@ -29,7 +29,7 @@ from agent.core.models import ChangeRecord, Commit, History, Ref, RenderedSet, R
 from agent.core.models.belonging import with_kustomizations
 from agent.core.models.elsewhere import Elsewhere, OtherBuild
 from agent.core.objects import ObjectKey
-from agent.core.policy.judging import fault, hinges_on_content, overruled
+from agent.core.policy.judging import fault, hinging_on_content, overruled
 from agent.core.policy.referencing import rules_of
 from agent.errors import WeirError
 from agent.telemetry.events import EventRecorder, Involved, reference_to
@@ -316,13 +316,15 @@ class ChangeRecorder:
 def _asked_about(records: Sequence[ChangeRecord], policies: Sequence[ChangePolicy]) -> tuple[list[Ref], list[Ref]]:
     """The references that registries may know more about: those that the apply waits for, and the others.
 
-    It waits for what floats, since nothing else says what it is about to become, and for what decides if a change is
-    held. What floats on the old side is what it was when it was last looked at: by now it may mean the new content.
+    It waits for what floats, since nothing else says what it is about to become, and for what decides what policies do
+    about a change. What floats on the old side is what it was when it was last looked at: by now it may mean the new
+    content.
     """
     awaited: list[Ref] = []
     later: list[Ref] = []
+    deciding = {record.id for record in hinging_on_content(policies, records)}
     for record in records:
-        decides = hinges_on_content(policies, record)
+        decides = record.id in deciding
         for ref in (record.new, record.old if record.old and record.old.pinned is True else None):
             if ref is not None:
                 (awaited if decides or ref.pinned is not True else later).append(ref)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from agent.api.changepolicy import ACTIONS, ChangePolicy, ChangeRule, UnreadablePolicy
 from agent.api.duration import parse_duration
-from agent.core.models.record import REVERT_TO, Action, ChangeRecord, Operation, Reason
+from agent.core.models.record import REVERT_TO, UNKNOWN, Action, ChangeRecord, Operation, Reason
 from agent.core.models.references import Reference
 from agent.core.policy import referencing, windows
 
@@ -34,11 +34,14 @@ _ROLLED_OUT = frozenset({"InferenceService", "LLMInferenceService"})
 """Of KServe's kinds those that a Canary can have. The others (runtimes, base configurations, storage containers) are
 shared: an edit replaces the pods of all who use them at once, whatever Canaries these have."""
 _TOLD_APART: Mapping[Operation, tuple[Operation, ...]] = {
-    "added": ("added", "moved"),
-    "removed": ("removed", "moved"),
-    "changed": ("changed", "respelled", "metadata-only"),
+    "added": ("moved", "changed"),
+    "removed": ("moved", "changed"),
+    "changed": ("respelled", "metadata-only"),
 }
-"""What may turn out to have happened once a registry has told what references mean, by what the text says."""
+"""What else may turn out to have happened once a registry has told what references mean, by what the text says."""
+_HALVES = frozenset({"added", "removed"})
+"""What only both together can turn out to be something else."""
+_DONE = frozenset({"hold", "alert", "job"})
 _SHORTEST_COMMIT = 7
 _LISTED = 5
 """Changes or references that a message names; the others are counted."""
@@ -138,11 +141,36 @@ def overruled(policies: Sequence[ChangePolicy], record: ChangeRecord) -> ChangeR
     return replace(record, action=_ACTIONS[found.action], reason=reason)
 
 
-def hinges_on_content(policies: Sequence[ChangePolicy], record: ChangeRecord) -> bool:
-    """Whether it depends on what references mean if a change is held: gates ask for digests, rules for operations."""
-    possible = _TOLD_APART.get(record.op, (record.op,))
-    found = [{one.action for one in _rulings(policies, replace(record, op=op))} for op in possible]
-    return any("gate" in actions for actions in found) or len({"hold" in actions for actions in found}) > 1
+def hinging_on_content(policies: Sequence[ChangePolicy], records: Sequence[ChangeRecord]) -> list[ChangeRecord]:
+    """The records whose references have to be known before policies are followed.
+
+    Gates ask for digests. Rules are about operations and directions, and another place for the same content, or another
+    spelling of it, is another operation than the text tells. Where what is added or removed may so have moved, what
+    may be the other half of it belongs to it.
+    """
+    both = {record.op for record in records} >= _HALVES
+    found = {record.id for record in records if _hinges(policies, record, both)}
+    halves = both and any(record.id in found for record in records if record.op in _HALVES)
+    return [record for record in records if record.id in found or (halves and record.op in _HALVES)]
+
+
+def _hinges(policies: Sequence[ChangePolicy], record: ChangeRecord, both: bool) -> bool:
+    rulings = list(_rulings(policies, record))
+    if any(one.action == "gate" for one in rulings):
+        return True
+    possible = _TOLD_APART.get(record.op, ()) if both or record.op not in _HALVES else ()
+    others = [list(_rulings(policies, replace(record, op=op, direction=_direction(op, record)))) for op in possible]
+    return any(any(one.action == "gate" for one in other) or _done(other) != _done(rulings) for other in others)
+
+
+def _direction(op: Operation, record: ChangeRecord) -> str:
+    """That of a record with another operation: only what changes what is served has one."""
+    return record.direction if op == "changed" else UNKNOWN
+
+
+def _done(rulings: Iterable[Ruling]) -> set[tuple[str, str]]:
+    """What is held, told or run."""
+    return {(one.action, one.trigger) for one in rulings if one.action in _DONE}
 
 
 def _triggers(policies: Iterable[ChangePolicy], record: ChangeRecord) -> frozenset[str]:

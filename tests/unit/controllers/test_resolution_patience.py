@@ -294,6 +294,8 @@ async def test_objects_hear_of_a_change_that_is_answered_after_they_were_applied
     "rules",
     [
         ({"action": "hold", "operations": ["changed"]},),
+        ({"action": "alert"},),
+        ({"action": "job", "trigger": {"name": "t"}},),
         ({"action": "gate", "trigger": {"name": "t"}},),
     ],
 )

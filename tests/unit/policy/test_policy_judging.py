@@ -76,7 +76,14 @@ def test_a_text_that_means_the_same_is_held_by_no_rule_unless_named() -> None:
     ("listed", "waits"),
     [
         ((), False),
-        (({"action": "alert"}, {"action": "hold"}), False),
+        (({"action": "alert"}, {"action": "hold"}), True),
+        (({"action": "alert"},), True),
+        (({"action": "alert", "operations": ["metadata-only"]},), True),
+        (({"action": "job", "trigger": {"name": "t"}},), True),
+        (({"action": "hold", "operations": ["metadata-only"], "directions": ["unknown"]},), True),
+        (({"action": "hold", "operations": ["metadata-only"], "directions": ["revert"]},), False),
+        (({"action": "apply"}, {"action": "hold"}), False),
+        (({"action": "rollout"},), False),
         (({"action": "hold"},), True),  # not if it turns out to be respelled
         (({"action": "canary"},), True),
         (({"action": "hold", "operations": ["respelled"]},), True),
@@ -90,7 +97,20 @@ def test_a_text_that_means_the_same_is_held_by_no_rule_unless_named() -> None:
     ],
 )
 def test_what_content_decides_is_waited_for(listed: tuple[dict[str, Any], ...], waits: bool) -> None:
-    assert judging.hinges_on_content([rules(*listed)], RECORD) is waits
+    assert judging.hinging_on_content([rules(*listed)], [RECORD]) == ([RECORD] if waits else [])
+
+
+@pytest.mark.parametrize("operation", ["removed", "moved", "added"])
+def test_what_may_have_moved_is_waited_for_on_both_sides(operation: str) -> None:
+    gone = compare([vllm("org/m", "--revision", A)], [])
+    come = compare([], [vllm("org/n", "--revision", B, name="other")])
+    policies = [rules({"action": "hold", "kinds": ["model"], "operations": [operation]})]
+    models = [one for one in (*gone, *come) if one.kind == "model"]
+    assert {one.op for one in models} == {"added", "removed"}
+    assert [one for one in judging.hinging_on_content(policies, [*gone, *come]) if one.kind == "model"] == models
+    # alone they are what they are
+    for records in (gone, come):
+        assert judging.hinging_on_content(policies, records) == []
 
 
 def test_the_record_tells_what_a_policy_does() -> None:
