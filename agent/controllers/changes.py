@@ -316,15 +316,15 @@ class ChangeRecorder:
 def _asked_about(records: Sequence[ChangeRecord], policies: Sequence[ChangePolicy]) -> tuple[list[Ref], list[Ref]]:
     """The references that registries may know more about: those that the apply waits for, and the others.
 
-    It waits for what floats, since nothing else says what it is about to become, and for what decides what policies do
-    about a change. What floats on the old side is what it was when it was last looked at: by now it may mean the new
-    content.
+    It waits for what floats, since nothing else says what it is about to become; for what decides what policies do
+    about a change; and for what a Canary tries, since the time for loading it is settled when its run begins. What
+    floats on the old side is what it was when it was last looked at: by now it may mean the new content.
     """
     awaited: list[Ref] = []
     later: list[Ref] = []
     deciding = {record.id for record in hinging_on_content(policies, records)}
     for record in records:
-        decides = record.id in deciding
+        decides = record.id in deciding or bool(record.impact.canaries)
         for ref in (record.new, record.old if record.old and record.old.pinned is True else None):
             if ref is not None:
                 (awaited if decides or ref.pinned is not True else later).append(ref)

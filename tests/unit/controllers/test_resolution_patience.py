@@ -50,6 +50,12 @@ def kustomization(applied: str | None = None) -> Kustomization:
 
 
 KUSTOMIZATION = kustomization()
+CANARY = {
+    "apiVersion": "flagger.app/v1beta1",
+    "kind": "Canary",
+    "metadata": {"name": "chat", "namespace": "ml"},
+    "spec": {"targetRef": {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "name": "chat"}},
+}
 
 
 def policy(*rules: dict[str, Any]) -> ChangePolicy:
@@ -173,7 +179,12 @@ class Story:
     """A recorder that asks `registry`, whose Kustomization has a service of one model applied."""
 
     def __init__(
-        self, registry: Silent, *rules: dict[str, Any], journal: Any = None, writer: Writer | None = None
+        self,
+        registry: Silent,
+        *rules: dict[str, Any],
+        journal: Any = None,
+        writer: Writer | None = None,
+        canaries: Sequence[Any] = (),
     ) -> None:
         self.log = ChangeLog(journal=journal)
         self.told = Told()
@@ -188,7 +199,7 @@ class Story:
             self.cluster.live,
             self.events,
             Metrics(),
-            canaries=list,
+            canaries=lambda: canaries,
             policies=lambda: self.policies,
             resolution=Resolution(asked, asked, patience=3600.0),
         )
@@ -310,6 +321,20 @@ async def test_a_change_whose_rule_depends_on_its_content_waits(rules: Sequence[
     registry.answers.set()
     assert [record.op for record in (await deciding).records or ()] == ["metadata-only"]
     assert story.found() == [("metadata-only", f"sha256:{'a' * 64}")]
+
+
+async def test_what_a_canary_tries_is_waited_for() -> None:
+    story = Story(registry := Silent(), canaries=[CANARY])
+    await story.begin()
+    deciding = asyncio.create_task(story.detect(NEW))
+    async with asyncio.timeout(60):
+        await registry.asked.wait()
+    assert not deciding.done()
+    assert story.found() == []
+    registry.answers.set()
+    (record,) = (await deciding).records or ()
+    assert record.impact.canaries == ("Canary/ml/chat",)
+    assert story.found() == [("changed", f"sha256:{'2' * 64}")]
 
 
 async def test_what_floats_is_waited_for() -> None:
