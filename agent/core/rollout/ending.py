@@ -72,8 +72,9 @@ def primary_unready(snapshot: Snapshot) -> Decision | None:
     warning = Emit(text, "Warning")
     if primary.ready.retriable:
         return Decision(actions=(warning,), wait=plan.interval, rule="primary not ready")
-    if status.phase.promoting and not (primary.full_replicas is not None and primary.available):
-        return _failed_promotion(snapshot, text)
+    if status.phase.promoting:
+        shared = primary.full_replicas is not None and primary.available
+        return _promotion_waits(snapshot, text) if shared else _failed_promotion(snapshot, text)
     if status.analysing:
         return rollback(snapshot, (warning,), rule="primary broken")
     return blocked(snapshot, "PrimaryNotReady", text)
@@ -89,6 +90,19 @@ def _is_over(snapshot: Snapshot) -> bool:
     """The canary's pods have gone: nobody else can serve, and only the last status was lost."""
     gone = not snapshot.plan.in_place and _target(snapshot).replicas == 0
     return gone and snapshot.status.phase is Phase.FINALISING
+
+
+def _promotion_waits(snapshot: Snapshot, why: str) -> Decision:
+    """In place, a pod of the primary does not come. Whoever is woken by it has to know what helps."""
+    plan = snapshot.plan
+    text = (
+        f"{why}; the promotion waits for it, and nothing else is begun until then: free room for one pod, "
+        f"or scale {plan.target_kind} {plan.target} down by one, not to none"
+    )
+    waiting = blocked(snapshot, "PrimaryNotReady", text)
+    told = any(isinstance(action, WriteStatus) for action in waiting.actions)
+    alert = (SendAlert(f"Promotion waits, primary not ready: {text}", "error"),) if told else ()
+    return msgspec.structs.replace(waiting, actions=(*waiting.actions, *alert))
 
 
 def _failed_promotion(snapshot: Snapshot, why: str) -> Decision:

@@ -113,7 +113,7 @@ def given_back(snapshot: Snapshot) -> tuple[Weights, tuple[Action, ...]] | None:
         return None
     taken = primary.replicas + target.replicas
     left = target.replicas - (taken >= primary.full_replicas)  # less: a process died between two writes
-    share = min(snapshot.routes.canary, TOTAL_WEIGHT * left // (primary.full_replicas - 1))  # one is on its way
+    share = min(snapshot.routes.canary, TOTAL_WEIGHT * left // max(primary.full_replicas - 1, 1))  # one is on its way
     if left <= 0 or share <= 0:
         return None
     weights = Weights(TOTAL_WEIGHT - share, share)

@@ -10,7 +10,7 @@ from rollout_world import Died, World, make_plan
 
 from agent.api.analysis import HookType
 from agent.api.canary import Canary
-from agent.core.rollout.actions import HOME, Exchange, ScalePrimary, SetRoutes, Weights
+from agent.core.rollout.actions import HOME, Exchange, ScalePrimary, SendAlert, SetRoutes, Weights
 from agent.core.rollout.commands import COMMAND, HANDLED, OUTCOME, Verb, written
 from agent.core.rollout.plan import Hook
 from agent.core.rollout.reading import plan_of
@@ -191,6 +191,9 @@ def test_a_promotion_waits_for_a_pod_that_does_not_come_while_others_answer(tick
     blocked = world.status.condition(BLOCKED)
     assert blocked is not None
     assert blocked.reason == "PrimaryNotReady"
+    assert "free room for one pod" in blocked.message
+    alerts = [action for action in world.log if isinstance(action, SendAlert) and action.severity == "error"]
+    assert len(alerts) == 1, "told once"
     world.stuck = frozenset()
     world.run(4)
     assert (world.status.phase, world.full_replicas, *pods(world)) == (Phase.SUCCEEDED, None, 4, 0, 0)
