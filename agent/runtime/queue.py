@@ -107,12 +107,14 @@ class WorkQueue(Generic[K]):
     def running(self) -> list[float]:
         """For how many seconds each of the keys handed out has been worked on."""
         now = self._clock()
-        return [now - since for since, _ in tuple(self._working.values())]
+        return [now - since for since, _ in self._working.copy().values()]
 
     def due(self) -> int:
         """Keys that could be handed out now: the backlog."""
         now = self._clock()
-        return sum(1 for key, item in tuple(self._pending.items()) if item.due <= now and key not in self._working)
+        # a copy is made in one go; between two entries of a tuple, garbage collection may give another thread its turn
+        pending = self._pending.copy()
+        return sum(item.due <= now and key not in self._working for key, item in pending.items())
 
     def add(self, key: K, priority: Priority = Priority.SPEC, after: float = 0.0) -> None:
         """Make the key due in `after` seconds, merging with what is already pending for it."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -166,6 +170,24 @@ def test_passes_that_come_early_leave_nothing_behind() -> None:
     assert len(queue) == 0
 
 
+@pytest.fixture
+def restless_threads() -> Iterator[None]:
+    """Threads change places all the time, also while garbage is collected, as finalizers and callbacks allow."""
+
+    def give_way(_phase: str, _info: object) -> None:
+        time.sleep(0)
+
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(give_way)
+    gc.set_threshold(20, 1_000_000, 1_000_000)  # the youngest only, which is quick
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+    gc.set_threshold(*threshold)
+    gc.callbacks.remove(give_way)
+
+
+@pytest.mark.usefixtures("restless_threads")
 def test_figures_may_be_asked_for_by_any_thread() -> None:
     queue: WorkQueue[int] = WorkQueue()
     done = threading.Event()
@@ -177,7 +199,7 @@ def test_figures_may_be_asked_for_by_any_thread() -> None:
 
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask)
-        for number in range(2000):
+        for number in range(20_000):
             queue.add(number, after=number % 2)
             queue.take()
         done.set()
