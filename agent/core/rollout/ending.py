@@ -225,6 +225,13 @@ def finalising(snapshot: Snapshot) -> Decision | None:
     return Decision(actions=actions, wait=plan.interval, rule="finished")
 
 
+def half_rolled_back(snapshot: Snapshot) -> Decision | None:
+    """A process died between taking the canary down and saying so. A model that failed is not loaded once more."""
+    if _target(snapshot).replicas > 0 or not snapshot.status.analysing:
+        return None
+    return threshold_reached(snapshot)
+
+
 def threshold_reached(snapshot: Snapshot) -> Decision | None:
     """Too many failed checks."""
     if snapshot.status.failed_checks < snapshot.plan.threshold:

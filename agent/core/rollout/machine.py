@@ -10,7 +10,7 @@ Where this differs from Flagger 1.44 on purpose:
 * a target that goes back to the promoted revision in mid-run ends the run (100/0, scaled down, Succeeded, "reverted")
   instead of analysing old code; one that goes back while Failed ends as Succeeded, too, without a run;
 * a promotion whose status write was lost is recognised by the identity on the primary;
-* a run whose target was scaled to zero behind its back is scaled up again;
+* a run whose target was scaled to zero behind its back is scaled up again, unless it is being rolled back;
 * where the judge is guarded or comparative, a revision with a reference that was rejected before is held;
 * a missing primary is made anew only from the promoted revision.
 """
@@ -74,6 +74,7 @@ RULES: tuple[Rule, ...] = (
     starting.start,
     starting.restart,
     starting.too_early,
+    ending.half_rolled_back,
     starting.scaled_away,
     ending.canary_unready,
     loads.loaded,

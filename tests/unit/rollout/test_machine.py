@@ -1,10 +1,12 @@
 """The machine's scenarios: each reads as the story of one rollout, tick by tick."""
 
+import contextlib
+
 import pytest
-from rollout_world import World, make_plan
+from rollout_world import Died, World, make_plan
 
 from agent.api.analysis import HookType
-from agent.core.rollout.actions import HOME, Weights
+from agent.core.rollout.actions import HOME, Scale, Weights
 from agent.core.rollout.plan import Hook
 from agent.core.rollout.status import Phase
 
@@ -303,6 +305,20 @@ def test_a_target_scaled_away_in_mid_run_is_brought_back():
     world.target_replicas = 0
     assert world.tick() == "scaled away"
     assert world.target_replicas == 2
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_a_canary_that_failed_is_not_started_again_because_its_rollback_was_interrupted(cut):
+    world = initialized()
+    world.revision, world.bad = "b", frozenset({"b"})
+    while world.status.failed_checks < world.plan.threshold:
+        world.tick()
+    started = len(world.log)
+    with contextlib.suppress(Died):
+        world.tick(crash_after=cut)
+    world.run(2)
+    assert (world.status.phase, world.target_replicas, world.routes) == (Phase.FAILED, 0, HOME)
+    assert not [action for action in world.log[started:] if isinstance(action, Scale) and action.replicas]
 
 
 def test_a_lost_primary_is_made_anew_only_from_the_promoted_revision():
