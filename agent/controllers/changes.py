@@ -152,21 +152,9 @@ class ChangeRecorder:
             self._applied[key] = base
         if base is not None and base.digest == built.digest:
             return Detected(source.revision, (), new=False)
-        old, exposed = (base.objects, built.exposed | base.exposed) if base else (None, built.exposed)
+        exposed = built.exposed | base.exposed if base else built.exposed
         commit = Commit(old=old_revision, new=source.revision, author=source.author or None)
-        # here and not in the thread: stores belong to the loop; those of this cluster say nothing of another one
-        canaries = list(self._canaries()) if kustomization.spec.kube_config is None else []
-        compare = partial(
-            self._compare,
-            old,
-            built.rendered,
-            commit,
-            "/".join(key),
-            canaries=canaries,
-            rules=rules_of(policies),
-            elsewhere=self._others(kustomization),
-            history=_asked_once(self._log.earlier),
-        )
+        compare = self._comparing(kustomization, base.objects if base else None, built.rendered, commit, policies)
         before = self.moves.floats.known(key)
 
         async def records_with(answers: Mapping[str, Ref]) -> list[ChangeRecord]:
@@ -193,6 +181,29 @@ class ChangeRecorder:
         told = shown(records)
         await self.announcer.announce(subject, told, Question(later, policies, shown_with))
         return Detected(source.revision, tuple(told), new=True)
+
+    def _comparing(
+        self,
+        kustomization: Kustomization,
+        old: tuple[bytes, ...] | None,
+        new: tuple[bytes, ...],
+        commit: Commit,
+        policies: Sequence[ChangePolicy],
+    ) -> Callable[..., list[ChangeRecord]]:
+        """Compares two builds, in a thread. What belongs to the loop, as stores do, is read here already."""
+        # Canaries of this cluster say nothing of another one
+        canaries = list(self._canaries()) if kustomization.spec.kube_config is None else []
+        return partial(
+            self._compare,
+            old,
+            new,
+            commit,
+            f"{kustomization.namespace}/{kustomization.name}",
+            canaries=canaries,
+            rules=rules_of(policies),
+            elsewhere=self._others(kustomization),
+            history=_asked_once(self._log.earlier),
+        )
 
     def announce(
         self,
