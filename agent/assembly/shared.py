@@ -117,7 +117,9 @@ class Shared:
         optional = auxiliary or kind is DataTrigger or not settings.runs(roles[0])
         selector = "" if auxiliary else settings.watch_label_selector
         within = settings.canary_namespace if kind is Canary else ""
-        return self.following.kind(kind, label_selector=selector, optional=optional, namespace=within)
+        return self.following.kind(
+            kind, label_selector=selector, optional=optional, restrains=auxiliary, namespace=within
+        )
 
     def _canaried(self, key: ObjectKey) -> bool:
         target = (key.kind, key.namespace, key.name)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from agent.adapters.kube.client import KubeClient
+from agent.adapters.kube.errors import Forbidden, NotFound
 from agent.adapters.kube.resource import Resource
 from agent.adapters.kube.watch import KubeListWatch
 from agent.api.meta import Resource as ApiResource
@@ -18,6 +19,7 @@ from agent.telemetry.logging import named, object_context
 
 T = TypeVar("T")
 R = TypeVar("R", bound=ApiResource)
+_PROBLEM = "watch problem"
 _SILENCE = 600.0  # seconds for which the same problem of a watch is not told again
 
 
@@ -38,9 +40,20 @@ class Following:
         self._problems: dict[str, tuple[str, float]] = {}
         self._log = named("watch")
 
-    def kind(self, kind: type[R], *, label_selector: str = "", optional: bool = False, namespace: str = "") -> Store[R]:
-        """One of our kinds, in one namespace if that is named. An object that does not fit its type is told in the
-        log."""
+    def kind(
+        self,
+        kind: type[R],
+        *,
+        label_selector: str = "",
+        optional: bool = False,
+        restrains: bool = False,
+        namespace: str = "",
+    ) -> Store[R]:
+        """One of our kinds, in one namespace if that is named. An object that does not fit its type is told in the log.
+
+        Of an optional kind that `restrains` what others do, only that it is missing, or that it may not be read, is as
+        good as a listing: after any other failure there may be objects of it, and nothing starts until they are known.
+        """
 
         def unreadable(key: ObjectKey, message: str) -> None:
             about = object_context(kind.KIND, kind.GROUP, key.namespace, key.name)
@@ -55,7 +68,13 @@ class Following:
             label_selector=label_selector,
         )
         store: Store[R] = Store()
-        watcher = Watcher(kind.PLURAL, source, store.feed, on_problem=self.problem)
+        watcher = Watcher(
+            kind.PLURAL,
+            source,
+            store.feed,
+            on_problem=self._restrained if restrains else self.problem,
+            is_answer=_is_refusal if restrains else lambda _error: True,
+        )
         (self.optional if optional else self.required).append(watcher)
         return store
 
@@ -83,11 +102,19 @@ class Following:
         self.optional.append(Watcher(resource.plural, source, store.feed, on_problem=self.problem))
         return store
 
-    def problem(self, name: str, error: OperationError) -> None:
+    def _restrained(self, name: str, error: OperationError) -> None:
+        waits = any(watcher.name == name and not watcher.answered.is_set() for watcher in self.optional)
+        self.problem(name, error, "nothing starts before this kind is listed" if waits else _PROBLEM)
+
+    def problem(self, name: str, error: OperationError, message: str = _PROBLEM) -> None:
         """A watch failed. The same again and again, as for a kind that is not installed, is told now and then."""
         known, now = self._problems.get(name), self._clock()
         if known is not None and known[0] == error.message and now - known[1] < _SILENCE:
-            self._log.debug("watch problem", watch=name, error=error.message)
+            self._log.debug(message, watch=name, error=error.message)
             return
         self._problems[name] = (error.message, now)
-        self._log.info("watch problem", watch=name, error=error.message)
+        self._log.info(message, watch=name, error=error.message)
+
+
+def _is_refusal(error: OperationError) -> bool:
+    return isinstance(error, NotFound | Forbidden)

@@ -61,8 +61,8 @@ class Verdict:
 class Manager:
     """See the module.
 
-    `watchers` have to be synced before anything leads. Of `optional` ones, whose kinds may not be installed, the first
-    listing has to be there or refused: what acts without it would undo what a rollout or a policy holds.
+    `watchers` have to be synced before anything leads. `optional` ones, whose kinds may not be installed, have to be
+    answered: what acts without the Canaries and policies that are there would undo what they hold.
     `services` run as long as the manager, `led_services` only while leading. Without an `elector`, it always leads.
     `drain` is how many seconds passes may take to finish at a stop; `stale` how long a watch may be silent.
     """
@@ -113,6 +113,11 @@ class Manager:
             for watcher in self._watchers
             if not watcher.synced.is_set()
         ]
+        waiting += [
+            f"watch {watcher.name} has no answer" + (f": {watcher.problem}" if watcher.problem else "")
+            for watcher in self._optional
+            if not watcher.answered.is_set()
+        ]
         return Verdict(ok=False, problems=tuple(waiting) or ("starting",))
 
     async def run(self, stop: asyncio.Event) -> Ended:
@@ -134,7 +139,7 @@ class Manager:
         for watcher in self._watchers:
             await watcher.synced.wait()
         for watcher in self._optional:
-            await watcher.asked.wait()
+            await watcher.answered.wait()
 
     async def _elected(self, stop: asyncio.Event) -> Ended:
         elector = self._elector

@@ -213,7 +213,7 @@ class Watcher(Generic[T]):
     """Keeps a sink up to date with one kind of object, for as long as `run` runs.
 
     `on_problem` receives the name of the watcher and the failure, each time one happens. `synced` is set once the first
-    listing is there, `asked` once it is or was refused.
+    listing is there, `answered` once it is or failed in a way that `is_answer` says is an answer.
     """
 
     def __init__(
@@ -223,17 +223,19 @@ class Watcher(Generic[T]):
         sink: Callable[[Event[T]], None],
         *,
         on_problem: Callable[[str, OperationError], None],
+        is_answer: Callable[[OperationError], bool] = lambda _error: True,
         clock: Callable[[], float] = time.monotonic,
         backoff: Backoff = RECONNECT,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
         self.synced = asyncio.Event()
-        self.asked = asyncio.Event()
+        self.answered = asyncio.Event()
         self.problem: str | None = None
         self._source = source
         self._sink = sink
         self._on_problem = on_problem
+        self._is_answer = is_answer
         self._clock = clock
         self._backoff = backoff
         self._rand = rand
@@ -257,7 +259,8 @@ class Watcher(Generic[T]):
                 failed = await self._advance()
             except OperationError as error:
                 self.problem = error.message
-                self.asked.set()
+                if self._is_answer(error):
+                    self.answered.set()
                 self._on_problem(self.name, error)
                 failed = Failed(expired=isinstance(error, Expired))
             if failed is None:
@@ -298,4 +301,4 @@ class Watcher(Generic[T]):
             self._sink(event)
         if isinstance(self._state, Watching):
             self.synced.set()
-            self.asked.set()
+            self.answered.set()
