@@ -120,12 +120,13 @@ class Teller:
     def on_object(self, kustomization: Kustomization, entry: ChangeEntry) -> None:
         """An event on the object of a record. Those on another cluster get none."""
         target = entry.record.object
-        seen = self._live.fingerprint(ObjectKey(target.group, target.kind, target.namespace, target.name))
-        if seen is None or kustomization.spec.kube_config is not None:
+        # as it was last seen: its watch may be cut, or may not be there at all, and whoever applied it has its uid
+        uid = self._live.uid(ObjectKey(target.group, target.kind, target.namespace, target.name))
+        if uid is None or kustomization.spec.kube_config is not None:
             return
         api_version = f"{target.group}/{target.version}" if target.group else target.version
         reference = ObjectReference(
-            api_version=api_version, kind=target.kind, namespace=target.namespace, name=target.name, uid=seen.uid
+            api_version=api_version, kind=target.kind, namespace=target.namespace, name=target.name, uid=uid
         )
         self.event(Involved(reference), entry)
 

@@ -103,6 +103,11 @@ class LiveIndex:
         seen = self._current(key)
         return seen.fingerprint if seen else None
 
+    def uid(self, key: ObjectKey) -> str | None:
+        """The uid of an object when it was last seen, by a watch or in an answer, also if it may have changed since."""
+        seen = self._objects.get(key)
+        return seen.fingerprint.uid if seen else None
+
     def resource_version(self, key: ObjectKey) -> str | None:
         """The resource version of an object, None if it was not seen or may have changed unseen."""
         seen = self._current(key)

@@ -70,6 +70,10 @@ class FakeLive:
         """What was seen last, unless the watch is broken."""
         return self.seen.get(key) if self.reliable else None
 
+    def uid(self, key: ObjectKey) -> str | None:
+        """That of what was seen last."""
+        return self.seen[key].uid if key in self.seen else None
+
     def resource_version(self, key: ObjectKey) -> str | None:
         """The version that a test has set."""
         return self.versions.get(key)

@@ -63,7 +63,7 @@ class World:
         """And so is its discovery."""
         return self
 
-    def fingerprint(self, _key: Any) -> None:
+    def uid(self, _key: Any) -> None:
         """Nothing is known of live objects."""
 
     def event(self, _involved: Any, _kind: str, reason: str, _message: str, **_options: Any) -> None:

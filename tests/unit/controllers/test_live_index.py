@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from controller_cluster import CONFIG_MAPS
+from controller_cluster import CONFIG_MAPS, DEPLOYMENTS
 
 from agent.adapters.kube.errors import Forbidden, NotFound
 from agent.adapters.kube.live import LiveIndex
+from agent.api.kustomization import Kustomization
+from agent.controllers.changelog import ChangeEntry, ChangeLog
+from agent.controllers.telling import Teller
+from agent.core.models import Commit, RenderedSet, changes
 from agent.core.objects import ObjectKey
+from agent.telemetry.events import Involved
+from agent.telemetry.metrics import Metrics
+from tests.unit.models.manifests import vllm
 
 KEY = ObjectKey("", "ConfigMap", "team", "a")
 METADATA = {
@@ -116,3 +124,27 @@ async def test_an_answer_from_before_a_deletion_does_not_bring_an_object_back() 
 
         another = index.observe(KEY, {"metadata": {**METADATA, "uid": "another", "resourceVersion": "9"}})
         assert index.fingerprint(KEY) == another
+
+
+async def test_an_event_on_an_object_that_was_just_made_waits_for_no_watch() -> None:
+    """Whoever has applied it knows its uid, also where its kind may not be listed."""
+    told: list[tuple[str, str]] = []
+
+    class Events:
+        def event(self, involved: Involved, *_: Any, **_options: Any) -> None:
+            told.append((involved.reference.kind, involved.reference.uid))
+
+    (record, *_) = changes(None, RenderedSet([vllm("org/m")]), (), Commit(old=None, new="1"))
+    entry = ChangeEntry(
+        at=datetime.now(UTC), kustomization="ml/app", source="", revision="1", text=record.describe(), record=record
+    )
+    async with running(Lister(refused=Forbidden("no", status=403))) as index:
+        await index.follow(DEPLOYMENTS)
+        teller = Teller(ChangeLog(), index, Events(), Metrics(), triggers=tuple)  # type: ignore[arg-type]  # duck-typed
+        made = record.object
+        index.observe(ObjectKey(made.group, made.kind, made.namespace, made.name), {"metadata": METADATA})
+        source = {"kind": "GitRepository", "name": "repo"}
+        spec = {"interval": "10m", "prune": True, "sourceRef": source}
+        applied = {"metadata": {"namespace": "ml", "name": "app"}, "spec": spec}
+        teller.on_object(Kustomization.from_object(applied), entry)
+    assert told == [("Deployment", "u")]

@@ -94,7 +94,7 @@ class Cluster:
             raise Forbidden("no right to patch", status=403)
         self.patches.append(name)
 
-    def fingerprint(self, _key: Any) -> None:
+    def uid(self, _key: Any) -> None:
         """Nothing is known of live objects."""
 
     def event(self, _involved: Any, kind: str, reason: str, message: str, **_options: Any) -> None:
