@@ -113,7 +113,7 @@ class ContentMoves:
             if record.op == "floated":
                 last.setdefault((record.object, record.slot), record)
         done = self._rolled.setdefault(key, set())
-        due = [record for record in last.values() if record.action == "rollout" and record.id not in done]
+        due = [record for record in last.values() if record.id not in done and _rolls_out(followed.policies, record)]
         for record in self.permitted(kustomization, followed.policies, referred(due, rendered)):
             if await self.restart(kustomization, followed.target, record):
                 done.add(record.id)
@@ -184,3 +184,11 @@ class ContentMoves:
         """The records of a Kustomization, newest first."""
         name = "/".join(key)
         return [entry.record for entry in self._log.entries() if entry.kustomization == name]
+
+
+def _rolls_out(policies: Sequence[ChangePolicy], record: ChangeRecord) -> bool:
+    """Whether pods are to be started anew, as policies have it now: they may have been edited since the record was
+    told, while it waited for a sync window. What somebody has approved, they do not take back."""
+    if record.action != "rollout" or record.reason.code == APPROVED:
+        return record.action == "rollout"
+    return overruled(policies, replace(record, action="alert")).action == "rollout"

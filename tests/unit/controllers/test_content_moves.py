@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,9 +23,9 @@ KEY = ("team", "app")
 CLOSED = [{"mode": "deny", "start": "00:00", "end": "00:00"}]
 
 
-def policy(windows: list[dict[str, Any]]) -> ChangePolicy:
+def policy(windows: list[dict[str, Any]], *actions: str) -> ChangePolicy:
     spec = {
-        "rules": [{"action": "rollout", "operations": ["floated"]}],
+        "rules": [{"action": action, "operations": ["floated"]} for action in actions],
         "resolution": {"interval": "1h", "registries": [{"scheme": "hf"}]},
         "windows": windows,
     }
@@ -84,11 +85,15 @@ class World:
         """Note that its pods are started anew."""
         self.patched.append(name)
 
-    async def look(self, content: str, windows: list[dict[str, Any]] | None = None) -> None:
+    async def look(
+        self, content: str, windows: list[dict[str, Any]] | None = None, actions: Sequence[str] = ("rollout",)
+    ) -> None:
         """A pass, and a look at once, while the branch means that."""
         self.hub.content["hf://org/m@main"] = content
         target: Any = self
-        self.moves.floats.follow(KUSTOMIZATION, "main@sha1:1", self.rendered, [policy(windows or [])], target=target)
+        self.moves.floats.follow(
+            KUSTOMIZATION, "main@sha1:1", self.rendered, [policy(windows or [], *actions)], target=target
+        )
         self.moves.floats.hasten(KEY)
         await self.moves.floats.look()
 
@@ -110,6 +115,17 @@ async def test_outside_of_the_windows_nothing_is_started_anew_and_that_is_told_o
     for _ in range(2):
         await world.look("b", CLOSED)
     assert (world.patched, world.events.count("RolloutHeld")) == ([], 1)
+    await world.look("b")
+    assert world.patched == ["chat"]
+
+
+@pytest.mark.parametrize("actions", [(), ("alert",), ("hold",)])
+async def test_a_rollout_that_waits_for_a_window_is_asked_for_again(actions: Sequence[str]) -> None:
+    world = World()
+    await world.look("a", CLOSED)
+    await world.look("b", CLOSED)
+    await world.look("b", actions=actions)
+    assert world.patched == []
     await world.look("b")
     assert world.patched == ["chat"]
 
