@@ -66,6 +66,7 @@ SCHEMES = (
     "git",
     "modelscope",
     "iceberg",
+    "wandb",
 )
 ACTIONS = ("apply", "alert", "rollout", "canary", "hot-reload", "job", "gate", "hold")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -85,6 +86,7 @@ GRAMMARS = (
     "llama.cpp",
     "modelscope",
     "ngc",
+    "wandb",
 )
 Grammar = Annotated[str, schema(enum=list(GRAMMARS))]
 ChangeKind = Annotated[str, schema(enum=list(get_args(KindName)))]

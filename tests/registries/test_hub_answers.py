@@ -351,7 +351,7 @@ async def test_snapshots_of_an_iceberg_table(server: Registry, ask: Asking) -> N
 
 
 async def test_what_has_no_registry_stays_as_it_is(ask: Asking) -> None:
-    for spelling in ("pvc://claim/m", "wandb-artifact://e/p/m:best", "hf://"):
+    for spelling in ("pvc://claim/m", "vendor://name/m", "hf://"):
         ref = await ask(spelling)
         assert ref.digest is None
         assert ref.unresolved

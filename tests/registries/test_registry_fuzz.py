@@ -28,6 +28,7 @@ SPELLINGS = [
     "git",
     "modelscope://org/m",
     "iceberg://catalog/ns.table#main",
+    "wandb-artifact://org/wandb-registry-model/m:best",
 ]
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:"
 WORDS = (
@@ -45,6 +46,11 @@ WORDS = (
     "model_versions",
     "source",
     "version",
+    "data",
+    "project",
+    "organization",
+    "artifactCollectionMembership",
+    "artifact",
 )
 LEAVES: list[Any] = [None, True, -1, 10**30, 1.5, "", "a" * 40, "\ud800", "../..", [], {}, "s3://models/m", "models:/x"]
 

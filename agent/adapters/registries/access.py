@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -62,6 +62,16 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+
+    def expected(self, who: str, what: str) -> Self:
+        """Itself, of status 200. *who* answers, *what* it was asked for. Raises RegistryError."""
+        if self.status in {401, 403}:
+            raise RegistryError("auth", f"{who} refuses the credentials of the policy, or asks for some")
+        if self.status in {404, 410}:
+            raise RegistryError("not-found", f"{who} has no such {what}")
+        if self.status != 200:
+            raise RegistryError("unreadable", f"{who} answers with status {self.status}")
+        return self
 
     def json(self, kind: type[T], what: str) -> T:
         """The body as that type. Raises RegistryError."""

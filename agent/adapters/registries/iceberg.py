@@ -42,13 +42,7 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     levels = quote(_LEVELS.join(namespace.split(".")), safe="")
     url = f"{access.required('an Iceberg catalog')}/namespaces/{levels}/tables/{quote(table, safe='')}"
     answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
-    if answer.status in {401, 403}:
-        raise RegistryError("auth", "the catalog refuses the credentials of the policy, or asks for some")
-    if answer.status == 404:
-        raise RegistryError("not-found", "the catalog has no such table")
-    if answer.status != 200:
-        raise RegistryError("unreadable", f"the catalog answers with status {answer.status}")
-    metadata = answer.json(_Table, "the catalog").metadata
+    metadata = answer.expected("the catalog", "table").json(_Table, "the catalog").metadata
     meant = _meant(metadata, snapshot, name)
     if not metadata.table_uuid:
         raise RegistryError("unreadable", "the catalog gives no id of the table")

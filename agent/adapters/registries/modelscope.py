@@ -41,13 +41,9 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     query = urlencode({"Revision": revision, "Recursive": "true"})
     url = f"{access.base(PUBLIC)}/api/v1/models/{quote(owner)}/{quote(name)}/repo/files?{query}"
     answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
-    if answer.status in {401, 403}:
-        raise RegistryError("auth", "ModelScope asks for a token, or refuses that of the policy")
-    if answer.status == 404:
-        raise RegistryError("not-found", "ModelScope has no such repository or revision")
-    data = answer.json(_Answer, "ModelScope").data if answer.status == 200 else None
+    data = answer.expected("ModelScope", "repository or revision").json(_Answer, "ModelScope").data
     if data is None or data.files is None:
-        raise RegistryError("unreadable", f"ModelScope answers with status {answer.status} and no files")
+        raise RegistryError("unreadable", "ModelScope answers without a list of files")
     listed = [File(one.path, one.size, one.sha256, "sha256") for one in data.files if one.type == "blob"]
     if not all(file.validator for file in listed):
         raise RegistryError("unsupported", "ModelScope gives no digests of the files")

@@ -67,6 +67,8 @@ SPELLINGS: Final[tuple[tuple[Grammar, str], ...]] = (
     (Grammar.GENERIC, "runs:/0123456789abcdef/model"),
     (Grammar.GENERIC, "wandb-artifact://entity/project/model:v3"),
     (Grammar.GENERIC, "wandb-artifact://entity/project/model:best"),
+    (Grammar.GENERIC, f"wandb-artifact://entity/project/model@{_HASH[:32]}"),
+    (Grammar.WANDB, "entity/project/model:v3"),
     (Grammar.GENERIC, "modelscope://org/model:v1"),
     (Grammar.GENERIC, "ngc://nim/org/model:1.2"),
     (Grammar.GENERIC, "delta://bucket/table@v7"),

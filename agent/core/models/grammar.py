@@ -82,10 +82,11 @@ _ENCRYPTED: Final = "ENC[AES256_GCM,"
 """How SOPS starts a value that was not decrypted."""
 _REVISED: Final = frozenset({"hf-model", "hf-dataset", "modelscope", "git", "oci", "ngc"})
 """Schemes whose parsers make the revision of a flag part of the canonical form themselves."""
-_NEVER_FILES: Final = frozenset({Grammar.OLLAMA, Grammar.MODELSCOPE, Grammar.NGC})
+_NEVER_FILES: Final = frozenset({Grammar.OLLAMA, Grammar.MODELSCOPE, Grammar.NGC, Grammar.WANDB})
 _BARE: Final[Mapping[Grammar, Parser]] = {
     Grammar.OLLAMA: hubs.ollama,
     Grammar.LLAMA_CPP: hubs.llama_cpp,
     Grammar.MODELSCOPE: hubs.modelscope,
     Grammar.NGC: hubs.ngc,
+    Grammar.WANDB: hubs.wandb,
 }

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from agent.core.models.ref import MALFORMED, Identity, Ref, unresolved
+from agent.core.models.ref import MALFORMED, Digest, Identity, Ref, unresolved
 from agent.core.models.spelled import Grammar, Spelled
 
 _COMMIT: Final = re.compile(r"^[0-9a-f]{40}$")
@@ -116,7 +116,8 @@ def wandb(spelled: Spelled) -> Ref:
     body = spelled.body.strip("/")
     name, at, digest = body.partition("@")
     if at and digest:
-        return Ref(spelled.text, "wandb", f"wandb-artifact://{name}@{digest}", True, Identity(revision=digest))
+        known = Digest("md5", digest, "manifest", "md5") if re.fullmatch(r"[0-9a-f]{32}", digest) else None
+        return Ref(spelled.text, "wandb", f"wandb-artifact://{name}@{digest}", True, Identity(revision=digest), known)
     name, _, alias = body.partition(":")
     canonical = f"wandb-artifact://{name}:{alias or 'latest'}"
     if re.fullmatch(r"v\d+", alias):

@@ -22,6 +22,7 @@ class Grammar(enum.StrEnum):
     LLAMA_CPP = "llama.cpp"
     MODELSCOPE = "modelscope"
     NGC = "ngc"
+    WANDB = "wandb"
 
 
 class Spelled(NamedTuple):
