@@ -67,6 +67,7 @@ SCHEMES = (
     "modelscope",
     "iceberg",
     "wandb",
+    "ngc",
 )
 ACTIONS = ("apply", "alert", "rollout", "canary", "hot-reload", "job", "gate", "hold")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -96,3 +96,85 @@ async def test_a_digest_of_wandb(server: Registry, ask: Asking) -> None:
     assert identity(other) == (None, f"md5:{MD5}", None)  # nobody could tell; the text says it all
     for incomplete in ("wandb-artifact://model:best", "wandb-artifact://project/model:best"):
         assert (await ask(incomplete)).unresolved == "unsupported"
+
+
+SHA = "c" * 64
+ORG, PUBLIC = "/v2/org/nim/team/meta/models/llama", "/v2/models/nim/meta/llama"
+
+
+def ngc(server: Registry, where: str = ORG, *, checksums: bool = True, weights: str = SHA) -> None:
+    """A model with two versions, the newer of two files and a card."""
+    server.json(where, {"model": {"name": "llama", "latestVersionIdStr": "1.2"}})
+    record = {"versionId": "1.2", "createdDate": "2026-01-02T03:04:05Z", "totalSizeInBytes": 90, "totalFileCount": 3}
+    server.json(f"{where}/versions/1.2", {"model": {}, "modelVersion": record})
+    if checksums:
+        pages = {"totalPages": 2}
+        first = {"filepath": ["a.bin", "README.md"], "sha256_base64": [encoded(weights), encoded("1" * 64)]}
+        second = {"filepath": ["b/c.json"], "sha256_base64": [encoded("2" * 64)]}
+        for page, listed in enumerate((first, second), 1):
+            path = f"{where}/1.2/files?page-size=500&page-number={page}"
+            server.json(path, {**listed, "urls": ["https://x.example/signed"], "paginationInfo": pages})
+
+
+def encoded(sha256: str) -> str:
+    """As NGC writes checksums."""
+    return base64.b64encode(bytes.fromhex(sha256)).decode()
+
+
+async def test_the_newest_version_of_ngc(server: Registry, ask: Asking) -> None:
+    ask.with_secret(token="nvapi-x\n")
+    ngc(server)
+    ref = await ask("ngc://nim/meta/llama", ttl=0)
+    assert ref.identity is not None
+    assert ref.digest is not None
+    assert ref.size is not None
+    assert (ref.identity.version, ref.digest.scope, ref.digest.strength) == ("1.2", "files", "sha256")
+    assert (ref.size.bytes, ref.size.files, ref.unresolved) == (90, 3, None)
+    assert {request.headers["Authorization"] for request in server.asked} == {"Bearer nvapi-x"}
+    one = await ask("ngc://nim/meta/llama:1.2?file=b/c.json")
+    assert one.digest is not None
+    assert one.digest not in (ref.digest, None)
+    assert (await ask("ngc://nim/meta/llama:1.2?file=gone")).unresolved == "not-found"
+    ngc(server, weights="d" * 64)
+    assert (await ask("ngc://nim/meta/llama", ttl=0)).digest != ref.digest
+
+
+async def test_a_version_of_ngc_whose_files_are_not_told(server: Registry, ask: Asking) -> None:
+    ngc(server, PUBLIC, checksums=False)
+    assert identity(await ask("ngc://nim/meta/llama:1.2")) == ("1.2", "ngc:1.2@2026-01-02T03:04:05Z", None)
+    assert "Authorization" not in server.asked[0].headers
+    server.json(f"{PUBLIC}/1.2/files", {"filepath": ["a"], "sha256_base64": ["e"], "paginationInfo": None})
+    assert identity(await ask("ngc://nim/meta/llama", ttl=0))[1].startswith("ngc:")
+
+
+async def test_a_version_of_ngc_that_is_being_uploaded(server: Registry, ask: Asking) -> None:
+    ngc(server, PUBLIC)
+    record = {"versionId": "1.2", "status": "UPLOAD_PENDING"}
+    server.json(f"{PUBLIC}/versions/1.2", {"modelVersion": record})
+    assert (await ask("ngc://nim/meta/llama:1.2", ttl=0)).unresolved == "not-found"
+    record |= {"status": "UPLOAD_COMPLETE", "versionId": "1.3"}
+    assert (await ask("ngc://nim/meta/llama", ttl=0)).unresolved == "unreadable"
+
+
+async def test_an_older_key_of_ngc_is_exchanged(server: Registry, ask: Asking) -> None:
+    ngc(server)
+    server.json("/token?service=ngc&scope=group%2Fngc%3Anim%2Fmeta", {"token": "t1", "expires_in": 900})
+    ask.with_secret(token="old")
+    assert (await ask("ngc://nim/meta/llama:1.2")).unresolved is None
+    assert server.asked[0].headers["Authorization"] == f"Basic {base64.b64encode(b'$oauthtoken:old').decode()}"
+    assert {request.headers["Authorization"] for request in server.asked[1:]} == {"Bearer t1"}
+    server.status("/token", 401)
+    server.answers.pop("/token?service=ngc&scope=group%2Fngc%3Anim%2Fmeta")
+    assert (await ask("ngc://nim/meta/other")).unresolved == "auth"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "auth"), (403, "auth"), (404, "not-found"), (451, "gated"), (429, "rate-limited"), (400, "unreadable")],
+)
+async def test_ways_not_to_know_of_ngc(server: Registry, ask: Asking, status: int, reason: str) -> None:
+    server.status(f"{PUBLIC}/versions/1.2", status)
+    ref = await ask("ngc://nim/meta/llama:1.2", ttl=0)
+    assert ref.unresolved == (reason if reason == "not-found" else None)  # the text pins it
+    server.status(PUBLIC, status)
+    assert (await ask("ngc://nim/meta/llama", ttl=0)).unresolved == reason

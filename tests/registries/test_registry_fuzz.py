@@ -28,6 +28,7 @@ SPELLINGS = [
     "git",
     "modelscope://org/m",
     "iceberg://catalog/ns.table#main",
+    "ngc://nim/org/m:latest",
     "wandb-artifact://org/wandb-registry-model/m:best",
 ]
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:"
@@ -51,6 +52,12 @@ WORDS = (
     "organization",
     "artifactCollectionMembership",
     "artifact",
+    "model",
+    "latestVersionIdStr",
+    "modelVersion",
+    "versionId",
+    "filepath",
+    "sha256_base64",
 )
 LEAVES: list[Any] = [None, True, -1, 10**30, 1.5, "", "a" * 40, "\ud800", "../..", [], {}, "s3://models/m", "models:/x"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self, TypeVar
@@ -84,3 +85,11 @@ class Answer:
 def basic(username: str, password: str) -> str:
     """The value of a header for a name and a password."""
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def in_hex(encoded: str) -> str:
+    """The bytes of a base64 text in hex; empty if it is none."""
+    try:
+        return base64.b64decode(encoded, validate=True).hex()
+    except (binascii.Error, ValueError):
+        return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import time
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ import msgspec
 
 from agent.adapters.identity.aws import Keys
 from agent.adapters.identity.sigv4 import Signer
-from agent.adapters.registries.access import Access, Answer, RegistryError
+from agent.adapters.registries.access import Access, Answer, RegistryError, in_hex
 from agent.adapters.registries.fetcher import Fetcher, server_time
 from agent.core.models.ref import Digest, Size
 from agent.core.registries.listing import File, extent, listing_digest
@@ -123,7 +121,7 @@ def _s3_object(answer: Answer) -> Found:
     headers = answer.headers
     size = Size(bytes=_number(headers.get("content-length", "")), files=1)
     version = headers.get("x-amz-version-id")
-    if (checksum := _hex(headers.get("x-amz-checksum-sha256", ""))) and len(checksum) == 64:
+    if (checksum := in_hex(headers.get("x-amz-checksum-sha256", ""))) and len(checksum) == 64:
         return Found(version=version, digest=Digest("sha256", checksum, "object", "sha256"), size=size)
     etag = headers.get("etag", "").strip('"')
     # only of an object that was sent in one part, and without keys of the store, is the tag a hash of the content
@@ -195,7 +193,7 @@ async def gs_content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
 
 def _gs_object(item: _Object) -> Found:
     size, generation = Size(bytes=_number(item.size), files=1), item.generation or None
-    if md5 := _hex(item.md5_hash):
+    if md5 := in_hex(item.md5_hash):
         return Found(generation=generation, digest=Digest("md5", md5, "object", "md5"), size=size)
     if not item.crc32c:
         raise RegistryError("unreadable", "the store gives no checksum of the object")
@@ -204,7 +202,7 @@ def _gs_object(item: _Object) -> Found:
 
 
 def _gs_file(item: _Object, prefix: str) -> File:
-    md5 = _hex(item.md5_hash)
+    md5 = in_hex(item.md5_hash)
     validator, strength = (md5, "md5") if md5 else (item.generation, "generation")
     return File(item.name.removeprefix(prefix), _number(item.size), validator, strength)
 
@@ -260,7 +258,7 @@ async def azure_content(fetcher: Fetcher, access: Access, canonical: str) -> byt
 def _azure_blob(answer: Answer) -> Found:
     headers = answer.headers
     size, version = Size(bytes=_number(headers.get("content-length", "")), files=1), headers.get("x-ms-version-id")
-    if md5 := _hex(headers.get("content-md5", "")):
+    if md5 := in_hex(headers.get("content-md5", "")):
         return Found(version=version, digest=Digest("md5", md5, "object", "md5"), size=size)
     etag = headers.get("etag", "").strip('"')
     if not etag:
@@ -270,7 +268,7 @@ def _azure_blob(answer: Answer) -> Found:
 
 def _azure_file(record: Mapping[str, str], prefix: str) -> File:
     name, size = record.get("Name", "").removeprefix(prefix), _number(record.get("Content-Length", ""))
-    if md5 := _hex(record.get("Content-MD5", "")):
+    if md5 := in_hex(record.get("Content-MD5", "")):
         return File(name, size, md5, "md5")
     return File(name, size, record.get("Etag", "").strip('"'), "etag")
 
@@ -323,14 +321,6 @@ def _xml(body: bytes, record: str, following: str) -> tuple[list[dict[str, str]]
 
 def _refuse_entities(*_declared: object) -> None:
     raise RegistryError("refused", "the store's listing declares entities")
-
-
-def _hex(encoded: str) -> str:
-    """The bytes of a base64 text in hex; empty if it is none."""
-    try:
-        return base64.b64decode(encoded, validate=True).hex()
-    except (binascii.Error, ValueError):
-        return ""
 
 
 def _number(text: str) -> int:

@@ -13,7 +13,21 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from agent.adapters.registries import dvc, git, hf, iceberg, lakefs, lfs, mlflow, modelscope, objects, oci, wandb, web
+from agent.adapters.registries import (
+    dvc,
+    git,
+    hf,
+    iceberg,
+    lakefs,
+    lfs,
+    mlflow,
+    modelscope,
+    ngc,
+    objects,
+    oci,
+    wandb,
+    web,
+)
 from agent.adapters.registries.access import Access, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 from agent.core.models import Ref, parse
@@ -38,6 +52,7 @@ _DIRECT: Final[Mapping[str, Ask]] = {
     "modelscope": modelscope.resolve,
     "iceberg": iceberg.resolve,
     "wandb": wandb.resolve,
+    "ngc": ngc.resolve,
 }
 Read = Callable[[Fetcher, Access, str], Awaitable[bytes]]
 _CONTENT: Final[Mapping[str, Read]] = {

@@ -71,6 +71,8 @@ SPELLINGS: Final[tuple[tuple[Grammar, str], ...]] = (
     (Grammar.WANDB, "entity/project/model:v3"),
     (Grammar.GENERIC, "modelscope://org/model:v1"),
     (Grammar.GENERIC, "ngc://nim/org/model:1.2"),
+    (Grammar.GENERIC, "ngc://nim/org/model:1.2?file=config.json"),
+    (Grammar.NGC, "org/team/model"),
     (Grammar.GENERIC, "delta://bucket/table@v7"),
     (Grammar.GENERIC, "delta://bucket/table"),
     (Grammar.GENERIC, "iceberg://catalog/sales.orders@3821550127947089009"),

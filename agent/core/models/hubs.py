@@ -126,11 +126,12 @@ def wandb(spelled: Spelled) -> Ref:
 
 
 def ngc(spelled: Spelled) -> Ref:
-    """NVIDIA NGC: an explicit version pins."""
-    slash, colon = spelled.body.rfind("/"), spelled.body.rfind(":")
-    name, version = (spelled.body[:colon], spelled.body[colon + 1 :]) if colon > slash else (spelled.body, "")
+    """NVIDIA NGC: an explicit version pins. NIM writes ``?file=`` behind it for one file of the version."""
+    body, _, file = spelled.body.partition("?file=")
+    slash, colon = body.rfind("/"), body.rfind(":")
+    name, version = (body[:colon], body[colon + 1 :]) if colon > slash else (body, "")
     version = version or spelled.revision or ""
-    canonical = f"ngc://{name.strip('/')}:{version or 'latest'}"
+    canonical = f"ngc://{name.strip('/')}:{version or 'latest'}" + (f"?file={file}" if file else "")
     if version and version != "latest":
         return Ref(spelled.text, "ngc", canonical, True, Identity(version=version))
     return unresolved(spelled.text, "ngc", canonical)

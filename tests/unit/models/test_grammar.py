@@ -66,6 +66,8 @@ SPELLINGS = [
     (G.WANDB, "e/p/m.json:v2", "wandb", "wandb-artifact://e/p/m.json:v2", True),
     (G.GENERIC, f"modelscope://o/m:{A}", "modelscope", f"modelscope://o/m@{A}", True),
     (G.GENERIC, "ngc://nim/meta/llama:1.2", "ngc", "ngc://nim/meta/llama:1.2", True),
+    (G.GENERIC, "ngc://nim/meta/llama:1.2?file=a/b:c", "ngc", "ngc://nim/meta/llama:1.2?file=a/b:c", True),
+    (G.NGC, "org/team/m", "ngc", "ngc://org/team/m:latest", False),
     (G.GENERIC, f"lakefs://repo/{'d' * 64}/m", "lakefs", f"lakefs://repo/{'d' * 64}/m", True),
     (G.GENERIC, "lakefs://repo/main/m", "lakefs", "lakefs://repo/main/m", False),
     (G.GENERIC, f"pfs://p/repo@{'e' * 32}:/m", "pachyderm", f"pfs://p/repo@{'e' * 32}:/m", True),
