@@ -7,7 +7,8 @@ from agent.adapters.git import GitMirrors, SSHAlgorithms
 from agent.adapters.journal import Journal
 from agent.settings import Settings
 
-_CHANGES = 1000
+_CHANGES = 3000
+"""Lines: 1000 records, and two for each commit that changed some."""
 
 
 def stores(settings: Settings) -> tuple[ArtifactStorage, ArtifactFetcher, GitMirrors]:

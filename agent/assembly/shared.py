@@ -27,7 +27,7 @@ from agent.api.kustomization import Kustomization
 from agent.api.meta import Resource
 from agent.controllers.belonging import Belonging
 from agent.controllers.canary import RolloutLog
-from agent.controllers.changelog import ChangeLog
+from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.controllers.changes import ChangeRecorder
 from agent.controllers.following import Following
 from agent.controllers.hotadapters import HotAdapters
@@ -137,12 +137,19 @@ class Shared:
             self.events,
             self.metrics,
             triggers=self.triggers.list,
+            whom=self._whom,
             canaries=lambda: [canary.to_object() for canary in self.canaries.list()],
             policies=self.policies.list,
             resolution=self.resolution,
             suspended=self._suspended,
             belonging=self.belonging.of,
         )
+
+    def _whom(self, entry: ChangeEntry) -> Kustomization | GitRepository | None:
+        if entry.kustomization:
+            return self.kustomizations.get(*entry.kustomization.split("/"))
+        kind, namespace, name = entry.source.split("/")
+        return self.repositories.get(namespace, name) if kind == GitRepository.KIND else None
 
     def _resolution(self) -> Resolution:
         settings = self.settings

@@ -10,15 +10,19 @@ from typing import Final, NamedTuple
 import structlog
 
 from agent.api.changepolicy import ChangePolicy
+from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
-from agent.controllers.changelog import ChangeEntry
+from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.controllers.resolution import Resolution, interval_of
 from agent.controllers.telling import EVENTS_PER_PASS, Teller, worth_an_event
 from agent.core.models import ChangeRecord, Ref
-from agent.telemetry.events import Involved
+from agent.telemetry.events import Involved, reference_to
 
 Key = tuple[str, str]
 
+Whom = Callable[[ChangeEntry], Kustomization | GitRepository | None]
+"""The object by which an entry came, if it is still there."""
+_LAST: Final = 5.0
 _TURNS: Final = 32
 """Questions about changes that are asked at once; the patience with registries begins when one is."""
 
@@ -58,8 +62,12 @@ class _Asked:
 class Announcer:
     """Records are in the log at once, as their text has them; those that registries know more of are replaced."""
 
-    def __init__(self, teller: Teller, resolution: Resolution, *, turns: int = _TURNS) -> None:
+    def __init__(
+        self, log: ChangeLog, teller: Teller, resolution: Resolution, whom: Whom, *, turns: int = _TURNS
+    ) -> None:
+        self._log = log
         self._teller = teller
+        self._whom = whom
         self._turns = asyncio.Semaphore(turns)
         self._resolution = resolution
         self._unannounced: dict[Key, tuple[ChangeEntry, ...]] = {}
@@ -73,8 +81,14 @@ class Announcer:
         self._asked.pop(key, None)
 
     async def run(self) -> None:
-        """A service that has to end before those that deliver events: what is still asked about is told at its end."""
+        """A service that has to end before those that deliver events: what is still asked about is told at its end.
+
+        First it tells what another process has kept and did not live to tell. That may have been on its way already:
+        who hears of a change twice knows it by its id.
+        """
         try:
+            await self._log.restored.wait()
+            await self._tell_left()
             await self._ended.wait()
         finally:
             await self.stop()
@@ -84,6 +98,21 @@ class Announcer:
         self._ended.set()
         while tasks := tuple(self._tasks):
             await asyncio.wait(tasks)
+        await self._teller.settled(_LAST)
+
+    async def _tell_left(self) -> None:
+        groups: dict[tuple[str, str, str], list[ChangeEntry]] = {}
+        for entry in self._log.left():
+            groups.setdefault((entry.kustomization, entry.source, entry.revision), []).append(entry)
+        for (_, source, revision), entries in groups.items():
+            about = self._whom(entries[0])
+            if about is None:  # it is gone, and so is who wants to hear of it
+                await self._log.told(entries)
+                continue
+            kustomization = about if isinstance(about, Kustomization) else None
+            subject = Subject(reference_to(about), source, revision, kustomization)
+            self._leave_for_objects(subject, tuple(entries))
+            await self._tell(subject, tuple(entries))
 
     async def announce(
         self, subject: Subject, records: Sequence[ChangeRecord], question: Question | None = None

@@ -7,6 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,10 +35,21 @@ class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     record: ChangeRecord
 
 
-class _Withdrawn(msgspec.Struct, frozen=True):
-    """A line of the journal: entries above it in whose place others have come."""
+class _Marked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of the journal: entries above it in whose place others have come, those about to be told, those told."""
 
-    withdrawn: tuple[Mark, ...]
+    withdrawn: tuple[Mark, ...] = ()
+    untold: tuple[Mark, ...] = ()
+    told: tuple[Mark, ...] = ()
+
+
+class _Read(NamedTuple):
+    """What lines say: entries, and the marks of those that were replaced, that nobody was told of, that were told."""
+
+    entries: list[ChangeEntry]
+    gone: dict[Mark, None]
+    untold: dict[Mark, None]
+    told: dict[Mark, None]
 
 
 class ChangeLog:
@@ -54,6 +66,9 @@ class ChangeLog:
         self._journal = journal
         self._withdrawn: list[Mark] = []
         self._superseded: dict[Mark, None] = {}
+        self._untold: dict[Mark, None] = {}
+        self._told: dict[Mark, None] = {}
+        self._left: dict[Mark, None] = {}
         self.restored = asyncio.Event()
         self.restored.set()
         self.news = asyncio.Event()
@@ -61,11 +76,29 @@ class ChangeLog:
             self.restore(journal.read())
 
     async def keep(self, entries: Sequence[ChangeEntry]) -> None:
-        """Write entries of this log where they outlive the process."""
+        """Write entries of this log where they outlive the process, as those that are about to be told."""
         if entries:
             self.news.set()
+        untold = tuple(_mark(entry) for entry in entries)
+        self._note(self._untold, untold)
         withdrawn, self._withdrawn = self._withdrawn, []
-        lines = [msgspec.json.encode(_Withdrawn(tuple(withdrawn)))] if withdrawn else []
+        await self._append(_Marked(withdrawn=tuple(withdrawn), untold=untold), entries)
+
+    async def told(self, entries: Sequence[ChangeEntry]) -> None:
+        """Somebody was told of entries: no process that comes after this one has to tell of them."""
+        marks = tuple(_mark(entry) for entry in entries)
+        for mark in marks:
+            self._untold.pop(mark, None)
+        self._note(self._told, marks)
+        await self._append(_Marked(told=marks))
+
+    def left(self) -> tuple[ChangeEntry, ...]:
+        """Entries that another process has kept, and has ended before it told of them, oldest first; only once."""
+        left, self._left = self._left, {}
+        return tuple(entry for entry in self._entries if _mark(entry) in left)
+
+    async def _append(self, marked: _Marked, entries: Sequence[ChangeEntry] = ()) -> None:
+        lines = [msgspec.json.encode(marked)] if marked != _Marked() else []
         lines += [msgspec.json.encode(entry) for entry in entries]
         if self._journal is not None and lines:
             await asyncio.to_thread(self._journal.append, lines)
@@ -111,29 +144,34 @@ class ChangeLog:
         self._entries = deque((entry for entry in kept if entry is not None), maxlen=self._entries.maxlen)
         self._ids = {_mark(entry) for entry in self._entries}
         self._withdrawn += sorted(gone)
-        self._supersede(sorted(gone - {_mark(entry) for entry in fresh}))
+        self._note(self._superseded, sorted(gone - {_mark(entry) for entry in fresh}))
         return tuple(fresh)
 
     def lines(self) -> list[bytes]:
-        """All entries as JSON, oldest first, after those in whose place some of them have come."""
-        superseded = [msgspec.json.encode(_Withdrawn(tuple(self._superseded)))] if self._superseded else []
-        return superseded + [msgspec.json.encode(entry) for entry in self._entries]
+        """All entries as JSON, oldest first, after those in whose place some of them have come, and those untold."""
+        marked = _Marked(withdrawn=tuple(self._superseded), untold=tuple(self._untold))
+        head = [msgspec.json.encode(marked)] if marked != _Marked() else []
+        return head + [msgspec.json.encode(entry) for entry in self._entries]
 
     def restore(self, lines: Iterable[bytes]) -> None:
         """Take in what another process has kept; what is known of both is known once."""
-        others, superseded = _decoded(lines)
-        known = {_mark(entry): entry for entry in (*others, *self._entries)}
-        self._supersede(superseded)
+        read = _decoded(lines)
+        known = {_mark(entry): entry for entry in (*read.entries, *self._entries)}
+        self._note(self._superseded, read.gone)
+        self._note(self._told, read.told)
+        untold = [mark for mark in (*self._left, *read.untold) if mark not in self._told]
+        self._left = dict.fromkeys(untold)
+        self._note(self._untold, untold)
         self._entries.clear()
         self._ids.clear()
         self._served.clear()
         self.add(sorted(known.values(), key=lambda entry: entry.at))
 
-    def _supersede(self, marks: Iterable[Mark]) -> None:
+    def _note(self, where: dict[Mark, None], marks: Iterable[Mark]) -> None:
         for mark in marks:
-            self._superseded[mark] = None
-        while len(self._superseded) > (self._entries.maxlen or 0):
-            del self._superseded[next(iter(self._superseded))]
+            where[mark] = None
+        while len(where) > (self._entries.maxlen or 0):
+            del where[next(iter(where))]
 
     def entries(self) -> tuple[ChangeEntry, ...]:
         """All entries, newest first."""
@@ -185,13 +223,12 @@ class ChangeLog:
             del self._served[next(iter(self._served))]  # the slot that was seen first
 
 
-def _decoded(lines: Iterable[bytes]) -> tuple[list[ChangeEntry], list[Mark]]:
-    """The entries that can be read, and those in whose place others have come.
-
-    The last line may be cut, and another version may have written differently.
-    """
+def _decoded(lines: Iterable[bytes]) -> _Read:
+    """What can be read. The last line may be cut, and another version may have written differently."""
     found: dict[Mark, ChangeEntry] = {}
     gone: dict[Mark, None] = {}
+    untold: dict[Mark, None] = {}
+    told: dict[Mark, None] = {}
     for line in lines:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             entry = msgspec.json.decode(line, type=ChangeEntry)
@@ -199,10 +236,13 @@ def _decoded(lines: Iterable[bytes]) -> tuple[list[ChangeEntry], list[Mark]]:
             gone.pop(_mark(entry), None)
             continue
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            for mark in msgspec.json.decode(line, type=_Withdrawn).withdrawn:
+            marked = msgspec.json.decode(line, type=_Marked)
+            for mark in marked.withdrawn:
                 found.pop(mark, None)
                 gone[mark] = None
-    return list(found.values()), list(gone)
+            untold |= dict.fromkeys(marked.untold)
+            told |= dict.fromkeys(marked.told)
+    return _Read(list(found.values()), gone, untold, told)
 
 
 def _bytes(reference: Ref | None) -> int:

@@ -16,7 +16,7 @@ from agent.adapters.kube.target import Target
 from agent.api.changepolicy import ChangePolicy
 from agent.api.datatrigger import DataTrigger
 from agent.api.kustomization import Kustomization
-from agent.controllers.announcing import Announcer, Question, Subject
+from agent.controllers.announcing import Announcer, Question, Subject, Whom
 from agent.controllers.applied import Applied, AppliedObjects
 from agent.controllers.changelog import ChangeLog
 from agent.controllers.contentmoves import ContentMoves
@@ -69,6 +69,7 @@ class ChangeRecorder:
         policies: Callable[[], Iterable[ChangePolicy]],
         resolution: Resolution,
         triggers: Callable[[], Iterable[DataTrigger]] = tuple,
+        whom: Whom = lambda _entry: None,
         suspended: Callable[[Key], bool] = lambda _key: False,
         belonging: Callable[[str, Collection[str]], Mapping[str, Sequence[str]]] = lambda _source, _paths: {},
     ) -> None:
@@ -79,7 +80,7 @@ class ChangeRecorder:
         self._policies = policies
         self._resolution = resolution
         self.teller = Teller(log, live, events, metrics, triggers=triggers)
-        self.announcer = Announcer(self.teller, resolution)
+        self.announcer = Announcer(log, self.teller, resolution, whom)
         self.applied = AppliedObjects()
         self.moves = ContentMoves(
             log,

@@ -45,6 +45,8 @@ class Teller:
         self._events = events
         self._metrics = metrics
         self._triggers = triggers
+        self._queued: list[ChangeEntry] = []
+        self._settling: asyncio.Task[None] | None = None
 
     def add(
         self, records: Iterable[ChangeRecord], kustomization: Kustomization | None, source: str, revision: str
@@ -89,7 +91,10 @@ class Teller:
         await self._log.keep(fresh)
 
     async def tell(self, fresh: Sequence[ChangeEntry]) -> None:
-        """In log and metrics. The first look at a large application finds hundreds: others get their turn between."""
+        """In log and metrics, after their events are queued: once those are delivered, that is kept as well.
+
+        The first look at a large application finds hundreds of changes: others get their turn between.
+        """
         log = structlog.get_logger()
         await self._log.keep(fresh)
         for position, entry in enumerate(fresh, start=1):
@@ -105,6 +110,20 @@ class Teller:
             )
             if position % _TURN == 0:
                 await asyncio.sleep(0)
+        self._queued += fresh
+        if self._queued and (self._settling is None or self._settling.done()):
+            self._settling = asyncio.create_task(self._settle(), name="events of changes")
+
+    async def settled(self, within: float) -> None:
+        """Wait until it is known that the events of what was told are delivered, for at most so many seconds."""
+        if self._settling is not None:
+            await asyncio.wait({self._settling}, timeout=within)
+
+    async def _settle(self) -> None:
+        while self._queued:
+            queued, self._queued = self._queued, []
+            await self._events.delivered()
+            await self._log.told(queued)
 
     def event(self, involved: Involved, entry: ChangeEntry) -> None:
         """An event about a source or a Kustomization, or whatever else is involved."""

@@ -145,6 +145,11 @@ class EventRecorder:
         if self._sink is not None and kind != "Trace" and _for_flux(event.involved):
             self._sink.put(event)
 
+    async def delivered(self) -> None:
+        """Wait until all events that were queued before are delivered, or dropped since they cannot be."""
+        for outlet in filter(None, (self._core, self._sink)):
+            await outlet.passed()
+
     async def run(self) -> None:
         """Deliver events until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -172,7 +177,7 @@ class _Outlet:
         self._deliver = deliver
         self._dropped = dropped
         self._drain = drain
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(_BACKLOG)
+        self._queue: asyncio.Queue[Event | asyncio.Event] = asyncio.Queue(_BACKLOG)
 
     def put(self, event: Event) -> None:
         """Queue the event, or drop it if far too many wait."""
@@ -180,6 +185,12 @@ class _Outlet:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:
             self._dropped.labels("backlog").inc()
+
+    async def passed(self) -> None:
+        """Wait for what is in the queue now."""
+        reached = asyncio.Event()
+        await self._queue.put(reached)
+        await reached.wait()
 
     async def run(self) -> None:
         """Deliver until cancelled; then what is left, while the time lasts."""
@@ -198,7 +209,10 @@ class _Outlet:
                         await self._one(self._queue.get_nowait())
             raise
 
-    async def _one(self, event: Event) -> None:
+    async def _one(self, event: Event | asyncio.Event) -> None:
+        if isinstance(event, asyncio.Event):
+            event.set()
+            return
         try:
             await self._deliver(event)
         except Exception as error:  # noqa: BLE001 - an event is never worth more than the loop that delivers it

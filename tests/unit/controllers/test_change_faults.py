@@ -35,6 +35,9 @@ class Gone:
 class Silent:
     """Takes events."""
 
+    async def delivered(self) -> None:
+        """At once."""
+
     def __getattr__(self, _name: str) -> Any:
         return lambda *_args, **_options: None
 

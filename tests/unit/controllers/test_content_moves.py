@@ -67,6 +67,9 @@ class World:
     def uid(self, _key: Any) -> None:
         """Nothing is known of live objects."""
 
+    async def delivered(self) -> None:
+        """At once."""
+
     def event(self, _involved: Any, _kind: str, reason: str, _message: str, **_options: Any) -> None:
         """Note an event."""
         self.events.append(reason)

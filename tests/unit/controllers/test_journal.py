@@ -47,6 +47,25 @@ async def test_what_floated_is_known_after_a_restart(tmp_path: Path) -> None:
     assert again.known("team/other") == {}
 
 
+async def test_what_nobody_was_told_of_is_known_after_a_restart_on_this_disk_and_without_it(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    log = ChangeLog(journal=Journal(path, limit=10))
+    entries = log.add([entry(RECORD, "a"), entry(RECORD, "b")])
+    await log.keep(entries)
+    await log.told(entries[:1])
+    elsewhere = ChangeLog()
+    elsewhere.restore(log.lines())
+    here = ChangeLog(journal=Journal(path, limit=10))
+    for after in (here, elsewhere):
+        assert [found.revision for found in after.left()] == ["b"]
+        assert after.left() == ()
+    lines = log.lines()  # as the cluster has them, from before the last one was told
+    await log.told(entries[1:])
+    told = ChangeLog(journal=Journal(path, limit=10))
+    told.restore(lines)
+    assert told.left() == ()
+
+
 async def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     log = ChangeLog(journal=Journal(path, limit=10))

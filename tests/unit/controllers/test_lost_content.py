@@ -69,7 +69,7 @@ class World:
             registry,
             repositories,
             self.log,
-            Announcer(teller, anything),
+            Announcer(self.log, teller, anything, anything),
             anything,
             policies=lambda: self.policies,
             belonging=lambda _source, paths: dict.fromkeys(paths, ("ml/app",)),
@@ -103,6 +103,9 @@ class World:
             return completed(ref, Missing("not-found", "gone"), known or at, Found() if known else None)
         self.found[ref.canonical] = at
         return completed(ref, Found(), at)
+
+    async def delivered(self) -> None:
+        """At once."""
 
     def event(self, _involved: Any, kind: str, reason: str, message: str, **_options: Any) -> None:
         """Note an event."""

@@ -107,6 +107,9 @@ class Told:
         self.events: list[tuple[str, str]] = []
         self._news = asyncio.Event()
 
+    async def delivered(self) -> None:
+        """At once."""
+
     def event(self, involved: Involved, _kind: str, reason: str, *_: Any, **_more: Any) -> None:
         """Remember it."""
         self.events.append((involved.reference.kind, reason))
@@ -443,6 +446,7 @@ async def test_the_announcer_of_the_agent_ends_before_delivery_does() -> None:
 async def test_a_pass_that_is_cancelled_leaves_nothing_untold() -> None:
     story = Story(registry := Silent(), journal=(journal := Held()))
     await story.begin()
+    await story.recorder.teller.settled(60)
     journal.free.clear()
     journal.asked.clear()
     detecting = asyncio.create_task(story.detect(NEW))
@@ -457,7 +461,7 @@ async def test_a_pass_that_is_cancelled_leaves_nothing_untold() -> None:
 async def test_only_so_many_questions_are_asked_at_once() -> None:
     story = Story(Silent())
     waiting: Any = Turns()
-    announcer = Announcer(story.recorder.teller, waiting, turns=2)
+    announcer = Announcer(story.log, story.recorder.teller, waiting, lambda _entry: None, turns=2)
 
     async def nothing(_answers: Any) -> list[ChangeRecord]:
         return []

@@ -97,6 +97,9 @@ class Cluster:
     def uid(self, _key: Any) -> None:
         """Nothing is known of live objects."""
 
+    async def delivered(self) -> None:
+        """At once."""
+
     def event(self, _involved: Any, kind: str, reason: str, message: str, **_options: Any) -> None:
         """Note an event."""
         self.events.append(f"{kind} {reason}: {message}")
