@@ -68,6 +68,7 @@ SCHEMES = (
     "iceberg",
     "wandb",
     "ngc",
+    "delta",
 )
 ACTIONS = ("apply", "alert", "rollout", "canary", "hot-reload", "job", "gate", "hold")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -189,8 +190,12 @@ class Registry(Struct, frozen=True, kw_only=True):
                 "message": "endpoint is required for git-lfs with a secretRef: it says who gets the credentials",
             },
             {
-                "rule": "(self.scheme == 'dvc') == has(self.remote)",
-                "message": "remote is required for scheme dvc, and is for no other",
+                "rule": "self.scheme == 'dvc' ? has(self.remote) : !has(self.remote) || self.scheme == 'delta'",
+                "message": "remote is required for scheme dvc, may be set for delta, and is for no other",
+            },
+            {
+                "rule": "self.scheme != 'delta' || !has(self.remote) || !has(self.endpoint)",
+                "message": "delta has a remote, where tables lie, or an endpoint, of a sharing server",
             },
         ]
     }
@@ -210,7 +215,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     region: str | None = None
     """Region of the buckets, with provider aws; absent: that of the agent, or what S3 says it is."""
     remote: Annotated[str, schema(pattern=r"^(s3|gs|azure|https?)://.+$")] | None = None
-    """Address of the DVC remote, such as s3://bucket/folder; another entry answers for its store."""
+    """Address of a DVC remote or of Delta tables, such as s3://bucket/folder; another entry answers for the store."""
 
 
 class Resolution(Struct, frozen=True, kw_only=True):

@@ -81,6 +81,19 @@ async def test_more_objects_than_a_page_holds(store: Aws, ask: Asking) -> None:
     assert found.size.files == 103
 
 
+async def test_the_log_of_a_table(store: Aws, ask: Asking) -> None:
+    ask.access = as_somebody(store, await store.user("analyst"))
+    for version in range(4):
+        await store.put("models", f"orders/_delta_log/{version:020}.json", b'{"metaData": {"id": "t1"}}')
+    async with store.guarded():
+        assert str((await ask("delta+s3://models/orders", ttl=0)).digest) == "delta:t1@3"
+    await store.put("models", "orders/_delta_log/00000000000000000004.json", b"{}")
+    await store.put("models", "orders/_delta_log/_last_checkpoint", b'{"version": 2, "size": 9}')
+    async with store.guarded():
+        assert str((await ask("delta+s3://models/orders", ttl=0)).digest) == "delta:t1@4"
+        assert (await ask("delta+s3://models/orders@v5")).unresolved == "not-found"
+
+
 async def test_versions_of_an_object(store: Aws, ask: Asking) -> None:
     ask.access = as_somebody(store, await store.user("archivist"))
     old = await store.put("versions", "m.bin", b"old", checksum=True)

@@ -28,6 +28,8 @@ SPELLINGS = [
     "git",
     "modelscope://org/m",
     "iceberg://catalog/ns.table#main",
+    "delta://share/schema/table",
+    "delta+s3://models/table",
     "ngc://nim/org/m:latest",
     "wandb-artifact://org/wandb-registry-model/m:best",
 ]
@@ -58,6 +60,8 @@ WORDS = (
     "versionId",
     "filepath",
     "sha256_base64",
+    "metaData",
+    "id",
 )
 LEAVES: list[Any] = [None, True, -1, 10**30, 1.5, "", "a" * 40, "\ud800", "../..", [], {}, "s3://models/m", "models:/x"]
 

@@ -70,6 +70,7 @@ async def test_a_pointer_without_content_is_a_warning(story: Story, weir: Runnin
         ({"scheme": "s3", "serviceAccountName": "loader"}, "with a provider only"),
         ({"scheme": "dvc"}, "remote is required"),
         ({"scheme": "s3", "remote": "s3://bucket"}, "for no other"),
+        ({"scheme": "delta", "remote": "s3://b", "endpoint": "https://sharing.example"}, "a remote, .* or an endpoint"),
         ({"scheme": "dvc", "remote": "ssh://host/x"}, "remote"),
         ({"scheme": "http", "secretRef": {"name": "s"}}, "who gets the credentials"),
         ({"scheme": "git-lfs", "secretRef": {"name": "s"}}, "endpoint is required for git-lfs"),

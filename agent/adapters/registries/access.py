@@ -28,7 +28,7 @@ class Access:
     """An address (empty: the public one), the entries of a Secret, and a name that tells credentials apart.
 
     The host of `endpoint` may be in the cluster; other hosts have to be on the internet. `remote` is the address of a
-    DVC remote. Where `refused` says why, nobody is asked.
+    DVC remote, or of a folder of Delta tables. Where `refused` says why, nobody is asked.
     """
 
     endpoint: str = ""

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from agent.adapters.registries import (
+    delta,
     dvc,
     git,
     hf,
@@ -64,7 +65,7 @@ _CONTENT: Final[Mapping[str, Read]] = {
 _BY_NAME: Final = frozenset({"mlflow-version", "mlflow-alias", "mlflow-stage", "mlflow-run"})
 _BY_CONTENT: Final = frozenset({"dvc", "git-lfs"})
 """The digest is known from Git; the question is whether the content is there."""
-SCHEMES: Final = frozenset(_DIRECT) | _BY_NAME | _BY_CONTENT
+SCHEMES: Final = frozenset(_DIRECT) | _BY_NAME | _BY_CONTENT | {"delta"}
 _RETRY: Final = 60.0
 """Seconds after which a failure is tried again, unless the registry names a time."""
 _FOREVER: Final = float("inf")
@@ -178,6 +179,8 @@ class Resolver:
             return await lfs.present(self._fetcher, access, ref)
         if ref.scheme == "dvc":
             return await self._tracked(ref, access, access_for)
+        if ref.scheme == "delta":
+            return await self._table(ref, access, access_for)
         return await _DIRECT[ref.scheme](self._fetcher, access, ref.canonical)
 
     async def _registered(self, ref: Ref, access: Access, access_for: AccessFor) -> Found:
@@ -204,14 +207,8 @@ class Resolver:
         """Whether the remote has the file, under one of the names that versions of DVC give it."""
         missing: RegistryError | None = None
         for place in dvc.places(access.remote, ref):
-            store = parse(place)
-            storage = access_for(store)
-            if storage is None or store.scheme not in _DIRECT:
-                raise RegistryError("unsupported", f"no entry of the policy answers for the remote {access.remote}")
-            if storage.refused is not None:
-                raise RegistryError(storage.refused.reason, storage.refused.message)
             try:
-                await _DIRECT[store.scheme](self._fetcher, storage, store.canonical)
+                await self._stored(place, access_for)
             except RegistryError as error:
                 if error.missing.reason != "not-found":
                     raise
@@ -221,17 +218,50 @@ class Resolver:
         told = "the remote has no file of that hash" if missing else "the hash is not one of a file in a remote"
         raise RegistryError("not-found" if missing else "unsupported", told)
 
-    async def _listing(self, ref: Ref, access: Access, access_for: AccessFor) -> Mapping[str, str] | None:
-        for place in dvc.places(access.remote, ref):
-            store = parse(place)
-            storage = access_for(store)
-            if storage is None or storage.refused is not None or store.scheme not in _CONTENT:
-                return None
+    async def _stored(self, place: str, access_for: AccessFor) -> Found:
+        """What a store has at a place, if another entry of the policy answers for it. Raises RegistryError."""
+        store = parse(place)
+        storage = access_for(store)
+        if storage is None or store.scheme not in _DIRECT:
+            raise RegistryError("unsupported", f"no entry of the policy answers for the store of {store.canonical}")
+        if storage.refused is not None:
+            raise RegistryError(storage.refused.reason, storage.refused.message)
+        return await _DIRECT[store.scheme](self._fetcher, storage, store.canonical)
+
+    async def _read(self, place: str, access_for: AccessFor) -> bytes | None:
+        """The content of a small file in a store; None if it is not there or cannot be read. Raises RegistryError."""
+        store = parse(place)
+        storage = access_for(store)
+        if storage is None or storage.refused is not None or store.scheme not in _CONTENT:
+            return None
+        try:
+            return await _CONTENT[store.scheme](self._fetcher, storage, store.canonical)
+        except RegistryError as error:
+            if error.missing.reason != "not-found":
+                raise
+        return None
+
+    async def _table(self, ref: Ref, access: Access, access_for: AccessFor) -> Found:
+        """A table that a server shares, or one in a store for which another entry answers."""
+        named = delta.table(ref.canonical)
+        if access.endpoint and not named.store:
+            return await delta.shared(self._fetcher, access, named)
+        log = delta.folder(named, access.remote)
+
+        async def has(name: str) -> bool:
             try:
-                content = await _CONTENT[store.scheme](self._fetcher, storage, store.canonical)
+                await self._stored(f"{log}/{name}", access_for)
             except RegistryError as error:
                 if error.missing.reason != "not-found":
                     raise
-            else:
+                return False
+            return True
+
+        return await delta.stored(delta.Log(has, lambda name: self._read(f"{log}/{name}", access_for)), named.version)
+
+    async def _listing(self, ref: Ref, access: Access, access_for: AccessFor) -> Mapping[str, str] | None:
+        for place in dvc.places(access.remote, ref):
+            content = await self._read(place, access_for)
+            if content is not None:
                 return await asyncio.to_thread(dvc.listing, ref, content)
         return None

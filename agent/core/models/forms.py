@@ -75,6 +75,8 @@ SPELLINGS: Final[tuple[tuple[Grammar, str], ...]] = (
     (Grammar.NGC, "org/team/model"),
     (Grammar.GENERIC, "delta://bucket/table@v7"),
     (Grammar.GENERIC, "delta://bucket/table"),
+    (Grammar.GENERIC, "delta+s3://bucket/table"),
+    (Grammar.GENERIC, "s3://bucket/table?versionAsOf=7"),
     (Grammar.GENERIC, "iceberg://catalog/sales.orders@3821550127947089009"),
     (Grammar.GENERIC, "iceberg://catalog/sales.orders#audit"),
     (Grammar.GENERIC, f"lakefs://repo/{_HASH}/model"),

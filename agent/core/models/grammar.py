@@ -58,7 +58,7 @@ def _dispatch(text: str, grammar: Grammar, revision: str | None) -> Ref:
     found = _SINGLE_SLASH.match(text) or _URI.match(text)
     if found:
         scheme = found.group(1).lower()
-        parser = SCHEMES.get(scheme)
+        parser = storage.delta if scheme in _TABLES_IN and _AS_OF.search(text) else SCHEMES.get(scheme)
         spelled = Spelled(text, scheme, found.group(2), grammar, revision)
         if parser is None:
             return unresolved(text, "unknown", text)
@@ -80,6 +80,9 @@ def _strip_image_scheme(text: str) -> str:
 
 _ENCRYPTED: Final = "ENC[AES256_GCM,"
 """How SOPS starts a value that was not decrypted."""
+_AS_OF: Final = re.compile(r"[?&](?:version|timestamp)asof=", re.IGNORECASE)
+_TABLES_IN: Final = frozenset({"s3", "s3a", "gs", "abfs", "abfss", "azure", "http", "https", "hdfs", "lakefs"})
+"""Schemes of stores whose addresses are of a Delta table if they ask for a version or a time."""
 _REVISED: Final = frozenset({"hf-model", "hf-dataset", "modelscope", "git", "oci", "ngc"})
 """Schemes whose parsers make the revision of a flag part of the canonical form themselves."""
 _NEVER_FILES: Final = frozenset({Grammar.OLLAMA, Grammar.MODELSCOPE, Grammar.NGC, Grammar.WANDB})

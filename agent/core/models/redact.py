@@ -29,6 +29,8 @@ _RUN = re.compile(r"(?<![^\s@'\"?#])[^\s@'\"?#]++@")
 _TABLES = frozenset({"delta", "iceberg"})
 _NETWORK = _TABLES | {"http", "https", "git", "ssh", "ftp", "s3", "oci", "docker", "gs", "hdfs",
                       "webhdfs", "minio", "oss", "r2", "as", "lakefs"}  # fmt: skip
+_CONTAINERS = frozenset({"abfs", "abfss", "wasb", "wasbs"})
+"""Schemes that write a container where others write the user; a table may be there (``delta+abfss``)."""
 _TABLE_PIN = re.compile(r"[^:@]+@v?[0-9]+")
 
 
@@ -40,7 +42,7 @@ def redact(text: str) -> str:
         text = _SIGNATURE.sub(rf"\1{HIDDEN}", text)
     head, sep, tail = text.partition("://")
     schemes = frozenset(head.lower().split("+"))
-    if "@" in tail and schemes & _NETWORK:
+    if "@" in tail and schemes & _NETWORK and not schemes & _CONTAINERS:
         if slashed := _SLASHED.match(text, len(head)):
             return f"{head}{sep}{HIDDEN}@{text[slashed.end() :]}"
         authority, slash, rest = tail.partition("/")

@@ -19,6 +19,7 @@ _GITHUB_ARCHIVE: Final = re.compile(
     r"^/[^/]+/[^/]+/(?:archive|zip|tar\.gz|legacy\.zip)/([0-9a-f]{40})(?:\.zip|\.tar\.gz)?$"
 )
 _HUB_PAGE: Final = re.compile(r"^/(datasets/|spaces/)?([^/]+/[^/]+)(?:/(?:resolve|tree|blob)/([^/]+)(?:/(.+))?)?/?$")
+_TABLE_IN: Final = re.compile(r"^delta\+([a-z0-9]+)://", re.IGNORECASE)
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 
@@ -52,19 +53,28 @@ def _without_user(body: str) -> str:
 
 
 def delta(spelled: Spelled) -> Ref:
-    """A Delta table: a version (``@v3`` or ``?versionAsOf=3``) pins, a time does so by convention."""
+    """A Delta table: a version (``@v3`` or ``?versionAsOf=3``) pins, a time does so by convention.
+
+    The store may be named (``delta+s3://``, or its own address with one of the arguments), else the policy knows it.
+    """
+    store = spelled.scheme if spelled.scheme != "delta" else _store(spelled.text)
     where, _, tail = _without_user(spelled.body).partition("?")
     named = re.search(r"@v(\d+)/?$", where)
     where = where[: named.start()] if named else where
     arguments = dict(part.partition("=")[::2] for part in tail.split("&") if part)
     found = {name.lower(): value for name, value in arguments.items()}
     version = named.group(1) if named else found.get("versionasof", "")
-    canonical = f"delta://{where.rstrip('/')}"
+    canonical = f"delta{f'+{store}' if store else ''}://{where.rstrip('/')}"
     if version.isascii() and version.isdigit():
         return Ref(spelled.text, "delta", f"{canonical}@v{int(version)}", True, Identity(version=version))
     if time := found.get("timestampasof"):
         return Ref(spelled.text, "delta", f"{canonical}?timestampAsOf={time}", "soft", Identity(version=time))
     return unresolved(spelled.text, "delta", canonical)
+
+
+def _store(text: str) -> str:
+    found = _TABLE_IN.match(text)
+    return found.group(1).lower() if found else ""
 
 
 def iceberg(spelled: Spelled) -> Ref:
