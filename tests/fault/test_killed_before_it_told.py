@@ -48,7 +48,7 @@ async def notified() -> AsyncIterator[Notified]:
     taking = Notified()
     port = free_port()
     taking.url = f"http://127.0.0.1:{port}/"
-    async with serving(Address("127.0.0.1", port), [web.post("/", taking.take)]):
+    async with serving(Address(host="127.0.0.1", port=port), [web.post("/", taking.take)]):
         yield taking
         taking.answers.set()
 
