@@ -69,6 +69,7 @@ SCHEMES = (
     "wandb",
     "ngc",
     "delta",
+    "hdfs",
 )
 ACTIONS = ("apply", "alert", "rollout", "canary", "hot-reload", "job", "gate", "hold")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

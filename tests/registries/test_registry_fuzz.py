@@ -28,6 +28,7 @@ SPELLINGS = [
     "git",
     "modelscope://org/m",
     "iceberg://catalog/ns.table#main",
+    "hdfs://namenode/m",
     "delta://share/schema/table",
     "delta+s3://models/table",
     "ngc://nim/org/m:latest",
@@ -61,6 +62,9 @@ WORDS = (
     "filepath",
     "sha256_base64",
     "metaData",
+    "FileStatuses",
+    "FileStatus",
+    "RemoteException",
     "id",
 )
 LEAVES: list[Any] = [None, True, -1, 10**30, 1.5, "", "a" * 40, "\ud800", "../..", [], {}, "s3://models/m", "models:/x"]

@@ -17,6 +17,7 @@ from agent.adapters.registries import (
     delta,
     dvc,
     git,
+    hdfs,
     hf,
     iceberg,
     lakefs,
@@ -54,6 +55,7 @@ _DIRECT: Final[Mapping[str, Ask]] = {
     "iceberg": iceberg.resolve,
     "wandb": wandb.resolve,
     "ngc": ngc.resolve,
+    "hdfs": hdfs.resolve,
 }
 Read = Callable[[Fetcher, Access, str], Awaitable[bytes]]
 _CONTENT: Final[Mapping[str, Read]] = {

@@ -1,0 +1,155 @@
+"""Hadoop file systems, over WebHDFS (of a NameNode, HttpFS or a gateway): the checksum of a file, or a listing.
+
+API: `/webhdfs/v1{path}?op=LISTSTATUS`, which tells size and time of each file, and `op=GETFILECHECKSUM`. A NameNode
+sends who asks for a checksum to a DataNode. Where that is an address that no policy names, size and time have to do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from agent.adapters.registries.access import Access, Answer, RegistryError, basic
+from agent.adapters.registries.fetcher import Fetcher
+from agent.core.models.ref import Digest, Size
+from agent.core.registries.listing import File, extent, listing_digest
+from agent.core.registries.outcome import Found
+
+_REFERENCE: Final = re.compile(r"^(?:web)?hdfs://[^/]*(/.*)?$", re.DOTALL)
+_ALGORITHM: Final = re.compile(r"^[A-Za-z0-9-]{1,64}$")
+_BYTES: Final = re.compile(r"^[0-9a-f]{8,128}$")
+_FOLDERS: Final = 200
+_FILES: Final = 50_000
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    type: str = ""
+    path_suffix: str = ""
+    length: int = 0
+    modification_time: int = 0
+
+
+class _Statuses(msgspec.Struct, rename="pascal"):
+    file_status: list[_Status]
+
+
+class _Listing(msgspec.Struct, rename="pascal"):
+    file_statuses: _Statuses
+
+
+class _Checksum(msgspec.Struct):
+    algorithm: str
+    bytes: str
+
+
+class _Checksums(msgspec.Struct, rename="pascal"):
+    file_checksum: _Checksum
+
+
+class _Exception(msgspec.Struct):
+    exception: str = ""
+
+
+class _Refusal(msgspec.Struct, rename="pascal"):
+    remote_exception: _Exception = msgspec.field(default_factory=_Exception)
+
+
+async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
+    """A file, or all below a folder. Raises RegistryError.
+
+    Secret: token (a delegation token), or username and password, or a username alone. Kerberos is not spoken.
+    """
+    found = _REFERENCE.match(canonical)
+    if found is None:
+        raise RegistryError("unsupported", "the reference names no path of a file system")
+    tree = _Tree(fetcher, access)
+    path = found.group(1) or "/"
+    statuses = await tree.listed(path)
+    if len(statuses) == 1 and not statuses[0].path_suffix and statuses[0].type == "FILE":
+        return Found(digest=await tree.digest(path, statuses[0]), size=Size(statuses[0].length, 1))
+    files, folders = list(_files("", statuses)), list(_folders("", statuses))
+    for read in range(_FOLDERS):
+        if not folders:
+            break
+        below = folders.pop()
+        statuses = await tree.listed(f"{path.rstrip('/')}/{below}")
+        files += _files(f"{below}/", statuses)
+        folders += _folders(f"{below}/", statuses)
+        if len(files) > _FILES or read + 1 == _FOLDERS:
+            raise RegistryError("refused", f"there are more than {_FOLDERS} folders, or {_FILES} files, below the path")
+    if not files:
+        raise RegistryError("not-found", "there are no files below the path")
+    return Found(digest=listing_digest(files), size=extent(files))
+
+
+class _Tree:
+    """A file system, asked by one account."""
+
+    def __init__(self, fetcher: Fetcher, access: Access) -> None:
+        self._fetcher = fetcher
+        self._access = access
+        self._base = f"{access.required('WebHDFS')}/webhdfs/v1"
+        self._headers: dict[str, str] = {}
+        self._account: dict[str, str] = {}
+        name, password = access.secret.get("username", ""), access.secret.get("password", "")
+        if token := access.secret.get("token", "").strip():
+            self._account = {"delegation": token}
+        elif name and password:
+            self._headers = {"Authorization": basic(name, password)}
+        elif name:
+            self._account = {"user.name": name}
+
+    async def listed(self, path: str) -> list[_Status]:
+        """What is in a folder, or the file itself, with an empty name. Raises RegistryError."""
+        answer = await self._ask(path, "LISTSTATUS")
+        return answer.expected("WebHDFS", "path").json(_Listing, "WebHDFS").file_statuses.file_status
+
+    async def digest(self, path: str, status: _Status) -> Digest:
+        """Of one file: its checksum where somebody tells it, else its size and time. Raises RegistryError."""
+        plain = Digest("mtime", f"{status.modification_time}/{status.length}", "object", "mtime")
+        try:
+            answer = await self._ask(path, "GETFILECHECKSUM")
+        except RegistryError as error:
+            if error.missing.reason not in {"refused", "unreachable"}:
+                raise
+            return plain
+        if answer.status != 200:
+            return plain
+        told = answer.json(_Checksums, "WebHDFS").file_checksum
+        if not (_ALGORITHM.match(told.algorithm) and _BYTES.match(told.bytes)):
+            raise RegistryError("unreadable", "WebHDFS gives no checksum that could be one")
+        return Digest(told.algorithm, told.bytes, "object", "md5")
+
+    async def _ask(self, path: str, operation: str) -> Answer:
+        url = f"{self._base}{quote(path)}?{urlencode({'op': operation, **self._account})}"
+        access = self._access
+        answer = await self._fetcher.get(url, endpoint=access.endpoint, headers=self._headers, scope=access.scope)
+        if answer.status == 401 and answer.headers.get("www-authenticate", "").lower().startswith("negotiate"):
+            why = "WebHDFS asks for Kerberos, which is not spoken: use a delegation token, or a gateway with passwords"
+            raise RegistryError("unsupported", why)
+        if answer.status == 403 and _refusal(answer) == "StandbyException":
+            raise RegistryError("unreachable", "the NameNode is the standby one: name the active one, or a gateway")
+        return answer
+
+
+def _refusal(answer: Answer) -> str:
+    try:
+        return msgspec.json.decode(answer.body, type=_Refusal).remote_exception.exception
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+def _files(below: str, statuses: list[_Status]) -> Iterator[File]:
+    for status in statuses:
+        if status.type == "FILE":
+            yield File(f"{below}{status.path_suffix}", status.length, str(status.modification_time), "mtime")
+
+
+def _folders(below: str, statuses: list[_Status]) -> Iterator[str]:
+    for status in statuses:
+        if status.type == "DIRECTORY" and status.path_suffix not in {"", ".", ".."} and "/" not in status.path_suffix:
+            yield f"{below}{status.path_suffix}"

@@ -1,0 +1,111 @@
+"""Hadoop's file systems and Pachyderm's repositories, as their APIs describe them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agent.adapters.registries import Access
+from agent.core.models import Ref
+from tests.registries.registry_servers import Asking, Registry
+
+ROOT = "/webhdfs/v1"
+
+
+def status(name: str = "", *, length: int = 4, folder: bool = False, changed: int = 1) -> dict[str, Any]:
+    """An entry of a listing."""
+    kind = "DIRECTORY" if folder else "FILE"
+    return {"pathSuffix": name, "type": kind, "length": length, "modificationTime": changed, "owner": "hdfs"}
+
+
+def listing(server: Registry, path: str, *statuses: dict[str, Any]) -> None:
+    """What a folder holds."""
+    server.json(f"{ROOT}{path}?op=LISTSTATUS", {"FileStatuses": {"FileStatus": list(statuses)}})
+
+
+def told(ref: Ref) -> tuple[str, str | None]:
+    """The digest, and why something is not known."""
+    return str(ref.digest), ref.unresolved
+
+
+async def test_the_checksum_of_a_file(server: Registry, ask: Asking) -> None:
+    listing(server, "/m/w%20x.bin", status(length=9))
+    checksum = {"algorithm": "MD5-of-1MD5-of-512CRC32C", "bytes": "ab" * 28, "length": 28}
+    server.json(f"{ROOT}/m/w%20x.bin?op=GETFILECHECKSUM", {"FileChecksum": checksum})
+    ref = await ask("hdfs://namenode:8020/m/w x.bin")
+    assert told(ref) == (f"MD5-of-1MD5-of-512CRC32C:{'ab' * 28}", None)
+    assert ref.size is not None
+    assert (ref.size.bytes, ref.size.files) == (9, 1)
+
+
+@pytest.mark.parametrize("where", ["http://10.1.2.3:9864/webhdfs/v1/f", "http://127.0.0.1:1/f", ""])
+async def test_a_node_that_no_policy_names_is_not_asked(server: Registry, ask: Asking, where: str) -> None:
+    listing(server, "/f", status(length=9, changed=17))
+    server.status(f"{ROOT}/f?op=GETFILECHECKSUM", 307 if where else 501, Location=where)
+    assert told(await ask("webhdfs://namenode/f")) == ("mtime:17/9", None)
+
+
+async def test_all_below_a_folder(server: Registry, ask: Asking) -> None:
+    listing(server, "/m", status("a"), status("deep", folder=True), status("..", folder=True))
+    listing(server, "/m/deep", status("b", length=6), status("empty", folder=True))
+    listing(server, "/m/deep/empty")
+    before = await ask("hdfs://namenode/m", ttl=0)
+    assert before.size is not None
+    assert before.digest is not None
+    assert (before.size.bytes, before.size.files, before.digest.strength) == (10, 2, "mtime")
+    listing(server, "/m/deep", status("b", length=6, changed=2))
+    assert (await ask("hdfs://namenode/m", ttl=0)).digest != before.digest
+    listing(server, "/none")
+    assert (await ask("hdfs://namenode/none")).unresolved == "not-found"
+
+
+async def test_folders_without_end(server: Registry, ask: Asking) -> None:
+    async def deeper(_request: web.Request) -> web.Response:
+        return web.json_response({"FileStatuses": {"FileStatus": [status("x", folder=True), status("f")]}})
+
+    server.fallback = deeper
+    assert (await ask("hdfs://namenode/m")).unresolved == "refused"
+    assert len(server.asked) < 250
+
+
+@pytest.mark.parametrize(
+    ("secret", "query", "header"),
+    [
+        ({"token": "d0\n"}, "&delegation=d0", None),
+        ({"username": "me"}, "&user.name=me", None),
+        ({"username": "me", "password": "p"}, "", "Basic bWU6cA=="),
+    ],
+)
+async def test_who_asks_a_file_system(
+    server: Registry, ask: Asking, secret: dict[str, str], query: str, header: str | None
+) -> None:
+    ask.with_secret(**secret)
+    assert (await ask("hdfs://namenode/m")).unresolved == "not-found"
+    assert server.paths() == [f"{ROOT}/m?op=LISTSTATUS{query}"]
+    assert server.asked[0].headers.get("Authorization") == header
+
+
+@pytest.mark.parametrize(
+    ("code", "exception", "headers", "reason"),
+    [
+        (401, "", {"WWW_Authenticate": "Negotiate"}, "unsupported"),
+        (401, "", {}, "auth"),
+        (403, "AccessControlException", {}, "auth"),
+        (403, "StandbyException", {}, "unreachable"),
+        (404, "FileNotFoundException", {}, "not-found"),
+        (400, "IllegalArgumentException", {}, "unreadable"),
+        (503, "", {"Retry_After": "9"}, "rate-limited"),
+        (200, "", {}, "unreadable"),
+    ],
+)
+async def test_ways_not_to_know_of_a_file_system(
+    server: Registry, ask: Asking, code: int, exception: str, headers: dict[str, str], reason: str
+) -> None:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    answer = {"RemoteException": {"exception": exception, "message": "no", "javaClassName": "x"}}
+    server.put(f"{ROOT}/m", lambda: web.json_response(answer, status=code, headers=names))
+    assert (await ask("hdfs://namenode/m")).unresolved == reason
+    ask.access = Access()
+    assert (await ask("hdfs://namenode/other")).unresolved == "unsupported"
