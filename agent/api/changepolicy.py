@@ -70,6 +70,7 @@ SCHEMES = (
     "ngc",
     "delta",
     "hdfs",
+    "pachyderm",
 )
 ACTIONS = ("apply", "alert", "rollout", "canary", "hot-reload", "job", "gate", "hold")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -109,3 +110,62 @@ async def test_ways_not_to_know_of_a_file_system(
     assert (await ask("hdfs://namenode/m")).unresolved == reason
     ask.access = Access()
     assert (await ask("hdfs://namenode/other")).unresolved == "unsupported"
+
+
+COMMIT, HASH = "4eb1aa567dab483f93a109db4641ee75", "ab" * 32
+
+
+class Pachd:
+    """Answers calls, and keeps what was asked for."""
+
+    def __init__(self, server: Registry) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.file: dict[str, Any] = {"hash": base64.b64encode(bytes.fromhex(HASH)).decode(), "sizeBytes": "58644"}
+        self.commit: dict[str, Any] = {
+            "commit": {"id": COMMIT, "branch": {"name": "master"}},
+            "sizeBytesUpperBound": "9",
+        }
+        server.ask("/api/pfs_v2.API/InspectCommit", self.answer)
+        server.ask("/api/pfs_v2.API/InspectFile", self.answer)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """An answer of the gateway."""
+        self.asked.append(await request.json())
+        return web.json_response(self.file if request.path.endswith("InspectFile") else self.commit)
+
+
+REPO = {"project": {"name": "project"}, "name": "repo", "type": "user"}
+
+
+async def test_a_branch_of_pachyderm(server: Registry, ask: Asking) -> None:
+    pachd = Pachd(server)
+    ask.with_secret(token="t0\n")
+    ref = await ask("pfs://project/repo@master")
+    assert ref.identity is not None
+    assert (ref.identity.revision, told(ref)) == (COMMIT, (f"pachyderm:{COMMIT}", None))
+    assert pachd.asked == [{"commit": {"repo": REPO, "branch": {"repo": REPO, "name": "master"}}}]
+    assert server.asked[0].headers["Authn-Token"] == "t0"
+
+
+async def test_a_path_in_a_commit_of_pachyderm(server: Registry, ask: Asking) -> None:
+    pachd = Pachd(server)
+    ref = await ask(f"pfs://project/repo@{COMMIT}:/images/a b")
+    assert told(ref) == (f"blake2b:{HASH}", None)
+    assert ref.size is not None
+    assert ref.size.bytes == 58644
+    commit = {"repo": REPO, "id": COMMIT}
+    assert pachd.asked == [{"commit": commit}, {"file": {"commit": commit, "path": "/images/a b"}}]
+    assert told(await ask("pfs://repo@master:/m")) == (f"blake2b:{HASH}", None)
+    assert pachd.asked[2]["commit"]["repo"]["project"] == {"name": "default"}
+    pachd.file = {"hash": "", "sizeBytes": "x"}
+    assert (await ask("pfs://project/repo@master:/n")).unresolved == "unreadable"
+    pachd.commit = {"commit": {"id": "../.."}}
+    assert (await ask("pfs://project/repo@master:/o")).unresolved == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(401, "auth"), (403, "auth"), (404, "not-found"), (500, "unreachable"), (400, "unreadable")]
+)
+async def test_ways_not_to_know_of_pachyderm(server: Registry, ask: Asking, code: int, reason: str) -> None:
+    server.status("/api/pfs_v2.API/InspectCommit", code)
+    assert (await ask("pfs://project/repo@master")).unresolved == reason

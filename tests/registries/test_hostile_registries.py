@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from agent.adapters.registries import Access, Resolver
 from agent.adapters.registries.fetcher import Fetcher
@@ -90,6 +91,23 @@ async def test_credentials_do_not_follow_a_redirect_to_another_host(server: Regi
         ask.with_secret(token="hf_abc")
         assert (await ask("hf://org/m")).unresolved == "refused"
         assert other.asked == []
+
+
+class Anywhere(Fetcher):
+    """Asks every host, as if all were on the internet."""
+
+    def _session(self, url: URL, endpoint: str) -> aiohttp.ClientSession:
+        return super()._session(url, str(url.origin()))
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-Amz-Security-Token", "Authn-Token"])
+async def test_headers_with_credentials_stay_with_the_host_they_are_for(server: Registry, header: str) -> None:
+    async with registry() as other, Anywhere() as fetcher:
+        server.status("/here", 307, Location="/there")
+        server.status("/there", 307, Location=f"{other.url}/x")
+        await fetcher.get(f"{server.url}/here", endpoint=server.url, headers={header: "secret", "X-Other": "plain"})
+        assert [request.headers.get(header) for request in server.asked] == ["secret", "secret"]
+        assert [(r.headers.get(header), r.headers["X-Other"]) for r in other.asked] == [(None, "plain")]
 
 
 async def test_an_answer_without_end(server: Registry, ask: Asking) -> None:

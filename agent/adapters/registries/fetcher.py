@@ -37,7 +37,7 @@ _KEPT_BYTES = 64 * 1024
 _PATIENCE = 3600.0
 """The longest time for which a host's wish to be left alone is believed, in seconds."""
 _DEFAULT_PAUSE = 60.0
-_CREDENTIALS = frozenset({"authorization", "x-amz-security-token"})
+_CREDENTIALS = frozenset({"authorization", "x-amz-security-token", "authn-token"})
 _AGENT = {"User-Agent": "weir"}
 _NOT_PUBLIC = "is not on the internet, and no policy names it"
 _OF_MACHINES = "is an address of machines' own services"

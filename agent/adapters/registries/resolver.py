@@ -27,6 +27,7 @@ from agent.adapters.registries import (
     ngc,
     objects,
     oci,
+    pachyderm,
     wandb,
     web,
 )
@@ -56,6 +57,7 @@ _DIRECT: Final[Mapping[str, Ask]] = {
     "wandb": wandb.resolve,
     "ngc": ngc.resolve,
     "hdfs": hdfs.resolve,
+    "pachyderm": pachyderm.resolve,
 }
 Read = Callable[[Fetcher, Access, str], Awaitable[bytes]]
 _CONTENT: Final[Mapping[str, Read]] = {
