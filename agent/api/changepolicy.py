@@ -71,6 +71,7 @@ SCHEMES = (
     "delta",
     "hdfs",
     "pachyderm",
+    "model-registry",
 )
 ACTIONS = ("apply", "alert", "rollout", "canary", "hot-reload", "job", "gate", "hold")
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -31,7 +31,7 @@ _SCHEMES: Final[Mapping[str, str]] = {
     "mlflow-stage": "mlflow",
     "mlflow-run": "mlflow",
 }
-_INDIRECT: Final = frozenset({"mlflow", "dvc", "delta"})
+_INDIRECT: Final = frozenset({"mlflow", "dvc", "delta", "model-registry"})
 """Schemes that lead to a store, for which another entry answers."""
 
 

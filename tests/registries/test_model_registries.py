@@ -178,3 +178,45 @@ async def test_ways_not_to_know_of_ngc(server: Registry, ask: Asking, status: in
     assert ref.unresolved == (reason if reason == "not-found" else None)  # the text pins it
     server.status(PUBLIC, status)
     assert (await ask("ngc://nim/meta/llama", ttl=0)).unresolved == reason
+
+
+API = "/api/model_registry/v1alpha3"
+
+
+def kubeflow(server: Registry, uri: str, kind: str = "model-artifact") -> None:
+    """A model with a version, which points at files."""
+    server.json(f"{API}/registered_model?name=chat", {"id": "7", "name": "chat", "state": "LIVE"})
+    server.json(f"{API}/model_version?name=v1&parentResourceId=7", {"id": "12", "name": "v1"})
+    versions = [{"id": "12", "name": "v1"}, {"id": "9", "name": "v0"}]
+    server.json(f"{API}/registered_models/7/versions?sortOrder=DESC", {"items": versions, "size": 2})
+    artifacts = {"items": [{"id": "30", "artifactType": kind, "uri": uri}], "nextPageToken": ""}
+    server.json(f"{API}/model_versions/12/artifacts?orderBy=CREATE_TIME&sortOrder=DESC", artifacts)
+    server.status("/bucket/chat", 200, ETag='"e1"')
+
+
+async def test_a_version_of_kubeflows_registry_is_followed_to_its_files(server: Registry, ask: Asking) -> None:
+    kubeflow(server, "s3://bucket/chat?endpoint=http%3A%2F%2Fminio&defaultRegion=x")
+    for spelling in ("model-registry://chat", "model-registry://chat/v1", "model-registry://reg.kf.svc:80/chat/v1"):
+        assert identity(await ask(spelling)) == ("v1", "etag:e1", None)
+
+
+async def test_a_model_of_kubeflows_registry_whose_files_nobody_answers_for(server: Registry, ask: Asking) -> None:
+    kubeflow(server, "pvc://claim/chat")
+    assert identity(await ask("model-registry://chat")) == ("v1", "None", None)
+    for uri, kind in (("", "model-artifact"), ("s3://bucket/chat", "doc-artifact")):
+        kubeflow(server, uri, kind)
+        assert (await ask("model-registry://chat/v1", ttl=0)).unresolved == "not-found"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(401, "auth"), (404, "not-found"), (400, "unreadable"), (500, "unreachable")]
+)
+async def test_ways_not_to_know_of_kubeflows_registry(server: Registry, ask: Asking, status: int, reason: str) -> None:
+    server.status(f"{API}/registered_model", status)
+    assert (await ask("model-registry://chat")).unresolved == reason
+
+
+async def test_a_registered_model_without_versions(server: Registry, ask: Asking) -> None:
+    kubeflow(server, "s3://bucket/chat")
+    server.json(f"{API}/registered_models/7/versions?sortOrder=DESC", {"items": []})
+    assert (await ask("model-registry://chat")).unresolved == "not-found"

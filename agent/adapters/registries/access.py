@@ -82,6 +82,15 @@ class Answer:
             raise RegistryError("unreadable", f"the answer of {what} is not what its API describes") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A version, the run that made it, and where its files are: the registry may have to be asked about that again."""
+
+    version: str
+    run: str
+    source: str
+
+
 def basic(username: str, password: str) -> str:
     """The value of a header for a name and a password."""
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from agent.adapters.registries.access import Access, RegistryError
+from agent.adapters.registries.access import Access, Registered, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 
 T = TypeVar("T")
@@ -56,14 +56,6 @@ class _OneRun(msgspec.Struct):
 
 class _Run(msgspec.Struct):
     run: _OneRun
-
-
-class Registered(msgspec.Struct, frozen=True):
-    """A version, the run that made it, and where its files are (which MLflow may have to be asked about again)."""
-
-    version: str
-    run: str
-    source: str
 
 
 async def look_up(fetcher: Fetcher, access: Access, canonical: str) -> Registered:

@@ -23,6 +23,7 @@ from agent.adapters.registries import (
     lakefs,
     lfs,
     mlflow,
+    modelregistry,
     modelscope,
     ngc,
     objects,
@@ -31,9 +32,9 @@ from agent.adapters.registries import (
     wandb,
     web,
 )
-from agent.adapters.registries.access import Access, RegistryError
+from agent.adapters.registries.access import Access, Registered, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
-from agent.core.models import Ref, parse
+from agent.core.models import Grammar, Ref, parse
 from agent.core.registries.outcome import Found, Missing, Outcome, completed
 from agent.telemetry.logging import named
 
@@ -66,10 +67,14 @@ _CONTENT: Final[Mapping[str, Read]] = {
     "azure": objects.azure_content,
     "http": web.content,
 }
-_BY_NAME: Final = frozenset({"mlflow-version", "mlflow-alias", "mlflow-stage", "mlflow-run"})
+LookUp = Callable[[Fetcher, Access, str], Awaitable[Registered]]
+_BY_NAME: Final[Mapping[str, LookUp]] = {
+    **dict.fromkeys(("mlflow-version", "mlflow-alias", "mlflow-stage", "mlflow-run"), mlflow.look_up),
+    "model-registry": modelregistry.look_up,
+}
 _BY_CONTENT: Final = frozenset({"dvc", "git-lfs"})
 """The digest is known from Git; the question is whether the content is there."""
-SCHEMES: Final = frozenset(_DIRECT) | _BY_NAME | _BY_CONTENT | {"delta"}
+SCHEMES: Final = frozenset(_DIRECT) | frozenset(_BY_NAME) | _BY_CONTENT | {"delta"}
 _RETRY: Final = 60.0
 """Seconds after which a failure is tried again, unless the registry names a time."""
 _FOREVER: Final = float("inf")
@@ -192,9 +197,9 @@ class Resolver:
 
         Its version may point at a run or a logged model, which points at the files.
         """
-        registered = await mlflow.look_up(self._fetcher, access, ref.canonical)
+        registered = await _BY_NAME[ref.scheme](self._fetcher, access, ref.canonical)
         found = Found(version=registered.version or None, revision=registered.run or None)
-        source = parse(registered.source)
+        source = parse(registered.source, Grammar.KSERVE if ref.scheme == "model-registry" else Grammar.GENERIC)
         for _ in range(_HOPS):
             if source.scheme not in _BY_NAME or source.canonical.startswith("mlflow-artifacts:"):
                 break

@@ -83,7 +83,9 @@ SPELLINGS: Final[tuple[tuple[Grammar, str], ...]] = (
     (Grammar.GENERIC, "lakefs://repo/main/model"),
     (Grammar.GENERIC, "pfs://project/repo@master:/model"),
     (Grammar.KUBEAI, "ollama://llama3:8b"),
+    (Grammar.KSERVE, "model-registry://name"),
     (Grammar.KSERVE, "model-registry://name/v1"),
+    (Grammar.KSERVE, "model-registry://registry.kubeflow.svc:8080/name/v1"),
     (Grammar.GENERIC, "bento://iris:x1y2"),
     (Grammar.OME, "vendor://name/model"),
 )

@@ -13,6 +13,7 @@ _COMMIT: Final = re.compile(r"^[0-9a-f]{40}$")
 _PART: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _HUB_ID: Final = re.compile(rf"^{_PART}/{_PART}$")
 _BARE_ID: Final = re.compile(rf"^({_PART}(?:/{_PART})?)(?::([A-Za-z0-9_.-]+))?(?:@([A-Za-z0-9_./-]+))?$")
+_SERVICE: Final = re.compile(r":\d+$|\.svc(?:\.|$)|\.local$")
 _MODELS_VERSION: Final = re.compile(r"^([^@]+)/(\d+)$")
 _LOGGED_MODEL: Final = re.compile(r"^m-[0-9a-f]+(/.*)?$")
 
@@ -148,13 +149,24 @@ def ollama(spelled: Spelled) -> Ref:
 
 
 def model_registry(spelled: Spelled) -> Ref:
-    """Kubeflow model registry: ``name[/version]``."""
-    name, _, version = spelled.body.strip("/").rpartition("/")
-    if name:
-        return Ref(
-            spelled.text, "model-registry", f"model-registry://{name}/{version}", True, Identity(version=version)
-        )
-    return unresolved(spelled.text, "model-registry", f"model-registry://{version}")
+    """Kubeflow model registry: ``[host/]name[/version]``; a version pins."""
+    body = spelled.body.partition("?")[0].strip("/")
+    version = registered(body)[2]
+    canonical = f"model-registry://{body}"
+    if version:
+        return Ref(spelled.text, "model-registry", canonical, True, Identity(version=version))
+    return unresolved(spelled.text, "model-registry", canonical)
+
+
+def registered(body: str) -> tuple[str, str, str]:
+    """Host, name and version in the reference of a model registry; empty where it does not name them.
+
+    With two parts, the first is a host if it looks like the address of a service: with a port, or in the cluster.
+    """
+    parts = body.split("/", 2)
+    if len(parts) == 3 or (len(parts) == 2 and _SERVICE.search(parts[0])):
+        return parts[0], parts[1], parts[2] if len(parts) == 3 else ""
+    return "", parts[0], parts[1] if len(parts) == 2 else ""
 
 
 def vendor(spelled: Spelled) -> Ref:

@@ -79,6 +79,9 @@ SPELLINGS = [
     (G.KUBEAI, "ollama://llama3", "ollama", "ollama://library/llama3:latest", False),
     (G.OLLAMA, "hf.co/user/repo:Q4", "ollama", "ollama://hf.co/user/repo:Q4", False),
     (G.KSERVE, "model-registry://m/v1", "model-registry", "model-registry://m/v1", True),
+    (G.KSERVE, "model-registry://m", "model-registry", "model-registry://m", False),
+    (G.KSERVE, "model-registry://h.x.svc:80/m", "model-registry", "model-registry://h.x.svc:80/m", False),
+    (G.KSERVE, "model-registry://h:80/m/v1?x=y", "model-registry", "model-registry://h:80/m/v1", True),
     (G.OME, "vendor://x/y", "vendor", "vendor://x/y", False),
     (G.GENERIC, "newthing://x/y", "unknown", "newthing://x/y", False),
 ]  # fmt: skip
