@@ -314,6 +314,19 @@ async def test_a_branch_of_lakefs(server: Registry, ask: Asking) -> None:
     assert ref.size.bytes == 2
 
 
+async def test_content_that_nothing_tells_apart_has_no_digest(server: Registry, ask: Asking) -> None:
+    server.json("/api/v1/repositories/repo/branches/main", {"commit_id": SHA})
+    objects = "/api/v1/repositories/repo/refs/main/objects"
+    server.json(f"{objects}/stat", {"path": "m", "checksum": "", "size_bytes": 2})
+    server.json(f"{objects}/ls", {"results": [{"path": "d/w"}, {"path": "d/x", "checksum": "e"}]})
+    server.put("/models", lambda: web.Response(text="<L><Contents><Key>m/a</Key><Size>3</Size></Contents></L>"))
+    server.json("/api/models/org/m/revision/main", {"sha": A})
+    server.json(f"/api/models/org/m/tree/{A}", [{"type": "file", "path": "w", "size": 3}])
+    unknown = [await ask(f"lakefs://repo/main/{path}") for path in ("m", "")] + [await ask("s3://models/m")]
+    assert [(ref.digest, ref.unresolved) for ref in unknown] == [(None, "unsupported")] * 3
+    assert (await ask("hf://org/m")).unresolved == "unreadable"
+
+
 async def test_files_of_modelscope(server: Registry, ask: Asking) -> None:
     weights = {"Path": "w.safetensors", "Type": "blob", "Sha256": SHA, "Size": 30}
     card = {"Path": "README.md", "Type": "blob", "Sha256": "1" * 64, "Size": 9}

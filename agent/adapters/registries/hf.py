@@ -55,6 +55,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         raise RegistryError("unreadable", "the hub names no commit for the revision")
     wanted = _wanted((path or "").strip("/"), picked or "")
     files = served([file async for file in _files(fetcher, access, f"{api}/tree/{commit}?recursive=true")], wanted)
+    if not all(file.validator for file in files):
+        raise RegistryError("unreadable", "the hub gives no hashes of the files")
     if (path or picked) and not files:
         raise RegistryError("not-found", "the repository has no such file")
     return Found(revision=commit, digest=files_digest(files), size=extent(files))

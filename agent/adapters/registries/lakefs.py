@@ -65,6 +65,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         answer = await ask(f"{objects}/stat?{urlencode({'path': path})}")
         if answer.status == 200:
             stat = answer.json(_Object, "lakeFS")
+            if not stat.checksum:
+                raise RegistryError("unsupported", "lakeFS gives no checksum of the object")
             digest = Digest("etag", stat.checksum, "object", "etag")
             return Found(revision=commit, digest=digest, size=Size(bytes=stat.size_bytes, files=1))
     files: list[File] = []
@@ -76,6 +78,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         if not page.pagination.has_more:
             if not files:
                 raise RegistryError("not-found", "lakeFS has nothing below that path")
+            if not all(file.validator for file in files):
+                raise RegistryError("unsupported", "lakeFS gives no checksums of the objects")
             return Found(revision=commit, digest=listing_digest(files), size=extent(files))
         after = page.pagination.next_offset
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")

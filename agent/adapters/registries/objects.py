@@ -276,6 +276,8 @@ def _azure_file(record: Mapping[str, str], prefix: str) -> File:
 def _listed(files: list[File]) -> Found:
     if not files:
         raise RegistryError("not-found", "there is no such object, and nothing below a folder of that name")
+    if not all(file.validator for file in files):
+        raise RegistryError("unsupported", "the store tells neither checksums nor tags of the objects")
     return Found(digest=listing_digest(files), size=extent(files))
 
 
