@@ -27,7 +27,7 @@ from agent.controllers.telling import Teller, source_name
 from agent.core.concealment import concealed_record
 from agent.core.models import ChangeRecord, Commit, History, Ref, RenderedSet, Resolve, Rules, changes, changes_since
 from agent.core.models.belonging import with_kustomizations
-from agent.core.models.elsewhere import Elsewhere, OtherBuild
+from agent.core.models.elsewhere import AppliedBuilds, Elsewhere
 from agent.core.objects import ObjectKey
 from agent.core.policy.judging import fault, hinging_on_content, overruled
 from agent.core.policy.referencing import rules_of
@@ -93,12 +93,13 @@ class ChangeRecorder:
         )
         self._applied: dict[Key, Applied] = {}
         self._waiting: dict[Key, tuple[str, Detected]] = {}
-        self._home: dict[Key, OtherBuild] = {}
+        self._home = AppliedBuilds()
 
     def forget(self, key: Key) -> None:
         """The Kustomization is gone."""
-        for kept in (self._applied, self._waiting, self._home):
+        for kept in (self._applied, self._waiting):
             kept.pop(key, None)
+        self._home.forget("/".join(key))
         self.announcer.forget(key)
         self.moves.forget(key)
         self.applied.forget(key)
@@ -220,10 +221,10 @@ class ChangeRecorder:
             kustomization, revision, built.rendered, policies, target=target, exposed=built.exposed
         )
         self._waiting.pop(key, None)
-        self._home.pop(key, None)
         if kustomization.spec.kube_config is None:
-            namespaces = frozenset(entry.key.namespace for entry in built.inventory.entries)
-            self._home[key] = OtherBuild(built.rendered, namespaces)
+            self._home.put("/".join(key), built.rendered)
+        else:
+            self._home.forget("/".join(key))
         self._applied[key] = Applied(revision, built.digest, built.rendered, built.exposed, rules_of(policies))
         self.applied.put(key, self._applied[key])
         self.announcer.applied(kustomization)
@@ -276,10 +277,8 @@ class ChangeRecorder:
 
     def _others(self, kustomization: Kustomization) -> Elsewhere:
         """What other Kustomizations have applied to this cluster; nothing is known of what is on another one."""
-        key = (kustomization.namespace, kustomization.name)
-        if kustomization.spec.kube_config is not None:
-            return Elsewhere({})
-        return Elsewhere({"/".join(other): build for other, build in self._home.items() if other != key})
+        builds = self._home if kustomization.spec.kube_config is None else AppliedBuilds()
+        return Elsewhere(builds, f"{kustomization.namespace}/{kustomization.name}")
 
     async def _earlier_build(
         self, kustomization: Kustomization, source: SourceSnapshot, revision: str, home: KubeClient

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
 from agent.core.models.impact import ImpactIndex
 from agent.core.models.rendered import Object, RenderedSet
+from agent.core.models.uses import used_by
 from agent.core.objects import ObjectKey
 
-_SERVICES: Final = b'"InferenceService"'
 _BY_MEANING: Final = frozenset(
     {
         "ServingRuntime",
@@ -36,23 +36,69 @@ SHARED: Final = _BY_MEANING | frozenset(
     }
 )
 """Kinds that objects of other builds are known to use."""
+_ANY_SERVICE: Final = ObjectKey("serving.kserve.io", "InferenceService", "", "")
+_WITHOUT_EDGES: Final = frozenset({"ConfigMap", "Secret"})
 
 
-class OtherBuild(NamedTuple):
-    """What another Kustomization has applied: its objects as JSON, and the namespaces that they are in."""
+class _Build(NamedTuple):
+    """What a Kustomization has applied, and the keys under which it may be found."""
 
-    objects: tuple[bytes, ...]
-    namespaces: frozenset[str]
+    documents: tuple[bytes, ...]
+    looked_up_by: frozenset[ObjectKey]
+
+
+class AppliedBuilds:
+    """What the Kustomizations of one cluster have applied, each as `namespace/name`, found by what they use.
+
+    Written by one thread. Others may read meanwhile: the sets that they find are replaced, never changed.
+    """
+
+    def __init__(self) -> None:
+        self._builds: dict[str, _Build] = {}
+        self._users: dict[ObjectKey, frozenset[str]] = {}
+
+    def put(self, kustomization: str, documents: tuple[bytes, ...]) -> None:
+        """A Kustomization has applied these objects, one JSON document each; what cannot be read uses nothing."""
+        known = self._builds.get(kustomization)
+        if known is not None and known.documents == documents:
+            return
+        build = _Build(documents, frozenset(_looked_up_by(RenderedSet.from_json(documents))))
+        self._move(kustomization, known.looked_up_by if known else frozenset(), build.looked_up_by)
+        self._builds[kustomization] = build
+
+    def forget(self, kustomization: str) -> None:
+        """What it had applied is gone, or is on another cluster now."""
+        known = self._builds.pop(kustomization, None)
+        if known is not None:
+            self._move(kustomization, known.looked_up_by, frozenset())
+
+    def candidates(self, key: ObjectKey, obj: Object) -> Iterator[tuple[str, tuple[bytes, ...]]]:
+        """The builds that may use an object: all that do, and few others."""
+        wanted = {key, key._replace(name=str(obj["metadata"]["name"]))}  # a key has no generated hash in its name
+        if key.kind in _BY_MEANING:
+            wanted.add(_ANY_SERVICE._replace(namespace=key.namespace))
+        for kustomization in sorted(frozenset[str]().union(*(self._users.get(one, ()) for one in wanted))):
+            build = self._builds.get(kustomization)
+            if build is not None:
+                yield kustomization, build.documents
+
+    def _move(self, kustomization: str, old: frozenset[ObjectKey], new: frozenset[ObjectKey]) -> None:
+        for key in old - new:
+            others = self._users[key] - {kustomization}
+            if others:
+                self._users[key] = others
+            else:
+                del self._users[key]
+        for key in new - old:
+            self._users[key] = self._users.get(key, frozenset()) | {kustomization}
 
 
 class Elsewhere:
-    """The builds of other Kustomizations of the same cluster, by their `namespace/name`.
+    """The builds of all Kustomizations of a cluster but one. Asked again for the same object, it says the same."""
 
-    Builds of other namespaces are not looked at, and nothing is decoded but what has the name in it, or may mean it.
-    """
-
-    def __init__(self, builds: Mapping[str, OtherBuild]) -> None:
+    def __init__(self, builds: AppliedBuilds, kustomization: str) -> None:
         self._builds = builds
+        self._kustomization = kustomization
         self._found: dict[ObjectKey, dict[str, frozenset[ObjectKey]]] = {}
 
     def users_of(self, key: ObjectKey, obj: Object) -> Mapping[str, frozenset[ObjectKey]]:
@@ -65,12 +111,9 @@ class Elsewhere:
         return known
 
     def _look(self, key: ObjectKey, obj: Object) -> dict[str, frozenset[ObjectKey]]:
-        name = msgspec.json.encode(key.name)
         found = {}
-        for kustomization, (documents, namespaces) in self._builds.items():
-            if key.namespace and key.namespace not in namespaces:
-                continue
-            if not any(_may_use(document, name, key) for document in documents):
+        for kustomization, documents in self._builds.candidates(key, obj):
+            if kustomization == self._kustomization:
                 continue
             rendered = RenderedSet([obj, *_decoded(documents)])
             if users := ImpactIndex(rendered, "").users_of(key):
@@ -78,8 +121,14 @@ class Elsewhere:
         return found
 
 
-def _may_use(document: bytes, name: bytes, key: ObjectKey) -> bool:
-    return name in document or (key.kind in _BY_MEANING and _SERVICES in document)
+def _looked_up_by(rendered: RenderedSet) -> Iterator[ObjectKey]:
+    """Shared objects that a build names, and for its services the namespaces in which they are."""
+    for key, entry in rendered.entries.items():
+        if key.kind in _WITHOUT_EDGES:
+            continue
+        yield from (used for used in used_by(entry.object) if used.kind in SHARED and used.name)
+        if key[:2] == _ANY_SERVICE[:2]:
+            yield from (_ANY_SERVICE, _ANY_SERVICE._replace(namespace=key.namespace))
 
 
 def _decoded(documents: Iterable[bytes]) -> list[object]:

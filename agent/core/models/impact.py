@@ -115,7 +115,8 @@ class ImpactIndex:
         ]
         for key, service in self._rendered.of_kind(_KSERVE, "InferenceService") if whole or beginnings else ():
             address = str(_map(_map(_map(service, "spec"), "predictor"), "model").get("storageUri") or "")
-            yield from ((used, key) for used, wanted in whole.items() if address.rstrip("/") == wanted)
+            caches = (used for used, wanted in whole.items() if address.rstrip("/") == wanted)
+            yield from ((used, key) for used in caches if used.namespace in {"", key.namespace})
             yield from ((used, key) for used, beginning in beginnings if address.startswith(beginning))
 
     def _by_selector(self) -> Iterable[tuple[ObjectKey, ObjectKey]]:

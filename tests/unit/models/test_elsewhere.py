@@ -6,9 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.core.models import RenderedSet, changes
-from agent.core.models.elsewhere import Elsewhere, OtherBuild
+from agent.core.models.elsewhere import AppliedBuilds, Elsewhere
+from agent.core.models.impact import ImpactIndex
 from agent.core.objects import ObjectKey
 from tests.unit.models.manifests import COMMIT, config_map, deployment, obj
 
@@ -27,8 +30,10 @@ def runtime(image: str, name: str = "shared", kind: str = "ServingRuntime") -> d
 
 
 def elsewhere(**builds: Any) -> Elsewhere:
-    encoded = {name: tuple(map(msgspec.json.encode, objects)) for name, objects in builds.items()}
-    return Elsewhere({f"team/{name}": OtherBuild(objects, frozenset({"ml"})) for name, objects in encoded.items()})
+    applied = AppliedBuilds()
+    for name, objects in builds.items():
+        applied.put(f"team/{name}", tuple(map(msgspec.json.encode, objects)))
+    return Elsewhere(applied, "flux-system/platform")
 
 
 CANARY = {
@@ -77,11 +82,87 @@ def test_a_config_map_reaches_the_workloads_that_mount_it(pod: dict[str, Any], u
 
 
 def test_kinds_that_nobody_shares_are_not_looked_for() -> None:
-    others = Elsewhere({"team/app": OtherBuild((b"not even JSON, and chat",), frozenset({"ml"}))})
+    others = elsewhere(app=[obj("serving.kserve.io/v1alpha1", "InferenceGraph", {"nodes": {}})])
     assert others.users_of(ObjectKey("apps", "Deployment", "ml", "chat"), deployment()) == {}
-    # and what cannot be read is passed over
-    broken = Elsewhere({"team/app": OtherBuild((b'{"settings": ', b'"settings"'), frozenset({"ml"}))})
-    assert broken.users_of(ObjectKey("", "ConfigMap", "ml", "settings"), config_map({})) == {}
+
+
+def test_what_cannot_be_read_uses_nothing() -> None:
+    applied = AppliedBuilds()
+    applied.put("team/app", (b'{"settings": ', b'"settings"', msgspec.json.encode(mounting("settings", "server"))))
+    found = Elsewhere(applied, "").users_of(ObjectKey("", "ConfigMap", "ml", "settings"), config_map({}))
+    assert {key.name for key in found["team/app"]} == {"server"}
+
+
+def mounting(config: str, name: str, namespace: str = "ml") -> dict[str, Any]:
+    workload = deployment({"name": "server", "image": "registry.example/s:1"}, name=name)
+    workload["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "configMap": {"name": config}}]
+    workload["metadata"]["namespace"] = namespace
+    return workload
+
+
+def in_namespace(manifest: dict[str, Any], namespace: str) -> dict[str, Any]:
+    return manifest | {"metadata": manifest["metadata"] | {"namespace": namespace}}
+
+
+def cache(kind: str) -> dict[str, Any]:
+    return obj(f"{KSERVE}/v1alpha1", kind, {"sourceModelUri": "s3://models/m/"}, "shared")
+
+
+NAMESPACES = st.sampled_from(["ml", "other"])
+GENERATED = "settings-2456789bcd"
+OBJECTS = st.one_of(
+    st.builds(mounting, st.sampled_from(["settings", GENERATED, "own"]), st.sampled_from(["a", "b"]), NAMESPACES),
+    st.builds(
+        in_namespace,
+        st.one_of(
+            st.sampled_from([config_map({}), config_map({}, GENERATED), runtime("r:1"), cache("LocalModelCache")]),
+            st.sampled_from([service("named", runtime="shared"), service("chosen"), service("s", storageUri="x://y")]),
+            st.just(obj(f"{KSERVE}/v1alpha1", "TrainedModel", {"inferenceService": "chosen"}, "trained")),
+        ),
+        NAMESPACES,
+    ),
+)
+BUILDS = st.lists(OBJECTS, max_size=4).map(lambda objects: tuple(map(msgspec.json.encode, objects)))
+HISTORIES = st.lists(st.tuples(st.sampled_from("abc"), st.none() | BUILDS), max_size=8)
+SHARED_OBJECTS = [
+    config_map({}),
+    config_map({}, GENERATED),
+    runtime("r:1"),
+    runtime("r:1", kind="ClusterServingRuntime"),
+    service("chosen"),
+    cache("LocalModelCache"),
+    cache("LocalModelNamespaceCache"),
+]
+
+
+@given(HISTORIES, st.sampled_from(SHARED_OBJECTS))
+def test_after_any_history_the_index_finds_what_looking_into_all_builds_finds(
+    history: list[tuple[str, tuple[bytes, ...] | None]], shared: dict[str, Any]
+) -> None:
+    applied, builds = AppliedBuilds(), dict[str, tuple[bytes, ...]]()
+    for name, documents in history:
+        if documents is None:
+            applied.forget(name)
+            builds.pop(name, None)
+        else:
+            applied.put(name, documents)
+            builds[name] = documents
+    ((key, _),) = RenderedSet([shared]).entries.items()
+    sets = {name: RenderedSet([shared, *map(msgspec.json.decode, documents)]) for name, documents in builds.items()}
+    looked = {name: ImpactIndex(rendered, "").users_of(key) for name, rendered in sets.items() if name != "c"}
+    assert Elsewhere(applied, "c").users_of(key, shared) == {name: users for name, users in looked.items() if users}
+    anew = AppliedBuilds()
+    for name, documents in builds.items():
+        anew.put(name, documents)
+    assert list(applied.candidates(key, shared)) == list(anew.candidates(key, shared)), "nothing is left of old builds"
+
+
+def test_a_cache_of_a_namespace_is_for_the_services_in_it() -> None:
+    services = [in_namespace(service("chosen"), "ml"), in_namespace(service("chosen"), "other")]
+    found = elsewhere(app=services).users_of(
+        ObjectKey(KSERVE, "LocalModelNamespaceCache", "ml", "shared"), cache("LocalModelNamespaceCache")
+    )
+    assert {key.namespace for key in found["team/app"]} == {"ml"}
 
 
 def test_adapters_are_placed_by_labels() -> None:
