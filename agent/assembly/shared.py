@@ -58,7 +58,9 @@ class Shared:
         self.settings, self.client, self.metrics = settings, client, metrics
         self.passes = Passes(settings, metrics, tracing)
         self._sink = NotificationSink(settings.events_addr) if settings.events_addr else None
-        self.events = EventRecorder(CoreEvents(client), metrics, sink=self._sink, drain=settings.shutdown_grace)
+        self.events = EventRecorder(
+            CoreEvents(client), metrics, sink=self._sink, drain=settings.shutdown_grace, calm=self.passes.calm
+        )
         self.following = Following(client, namespace=settings.namespace)
         self.discovery = Discovery(client)
         self.live = LiveIndex(client, on_problem=self.following.problem)

@@ -38,6 +38,11 @@ class Passes:
         """Whether any pass is under way or due."""
         return any(controller.queue.working or controller.queue.due() for controller in self.controllers)
 
+    async def calm(self) -> None:
+        """Wait until no pass with news is under way or due: a second at most for each kind of pass."""
+        for controller in tuple(self.controllers):
+            await controller.queue.calm()
+
     def controller(
         self, role: str, kind: type[Resource], reconcile: Reconcile, *, at_least: int = 1, name: str = ""
     ) -> Controller[Key]:

@@ -5,8 +5,8 @@ The contract, which the property tests restate as a model:
 * a key is pending at most once; adding it again keeps the higher priority and the earlier due time;
 * a key is handed out when it is due, the highest priority first, then the earliest due time, then the first added;
 * a key that is being worked on is never handed out; added meanwhile, it is handed out after `done`;
-* a key that brings no news of its own (start-up, catching up, an interval) stays back for up to a second after it was
-  due while a pass that does is under way, so that this one has the API server and the interpreter for itself;
+* a key that brings no news of its own (start-up, catching up, an interval) stays back while passes that do are under
+  way, for up to a second of them, so that these have the API server and the interpreter for themselves;
 * back-off belongs to the queue: `retry` counts a failure of the key, `forget` clears the count.
 
 Deciding is synchronous (`take`, `next_due`) and only `get` waits. Everything runs on the loop's thread, but for the
@@ -16,6 +16,7 @@ figures: their length, `working`, `running` and `due` may be asked for by any.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import heapq
 import itertools
@@ -30,7 +31,7 @@ from agent.runtime.backoff import Backoff
 K = TypeVar("K", bound=Hashable)
 
 STAND_BACK = 1.0
-"""Seconds for which keys without news make room; a pass with news that takes longer waits for something else."""
+"""Seconds for which what brings no news makes room; a pass with news that takes longer waits for something else."""
 RETRY = Backoff(initial=0.75, maximum=900.0)
 """Flux's controllers retry between 750 ms and 15 minutes (`--min-retry-delay`, `--max-retry-delay`)."""
 
@@ -90,6 +91,9 @@ class WorkQueue(Generic[K]):
         self._pending: dict[K, _Pending] = {}
         self._working: dict[K, tuple[float, Priority]] = {}
         self._failures: dict[K, int] = {}
+        self._news = 0
+        self._news_since = 0.0
+        self._calm = asyncio.Event()
         self._later: list[tuple[float, int, K]] = []
         self._ready: list[tuple[int, float, int, int, K]] = []
         self._counter = itertools.count()
@@ -138,7 +142,10 @@ class WorkQueue(Generic[K]):
         if since is not None and self._observer is not None:
             self._observer.finished(self._clock() - since)
         if priority >= Priority.SPEC:
-            self._changed.set()
+            self._news -= 1
+            if not self._news:
+                self._changed.set()
+                self._calm.set()
         item = self._pending.get(key)
         if item is not None:
             self._schedule(key, item)
@@ -170,11 +177,14 @@ class WorkQueue(Generic[K]):
         now = self._clock()
         self._promote(now)
         key = self._first()
-        if key is None or self._stands_back(self._pending[key], now):
+        if key is None or self._stands_back(key, now):
             return None
         heapq.heappop(self._ready)
         item = self._pending.pop(key)
         self._working[key] = (now, item.priority)
+        if item.priority >= Priority.SPEC:
+            self._news_since = self._news_since if self._news else now
+            self._news += 1
         if self._observer is not None:
             self._observer.taken(max(now - item.due, 0.0))
         return key, item.priority
@@ -204,17 +214,26 @@ class WorkQueue(Generic[K]):
             except TimeoutError:
                 continue
 
-    def _stands_back(self, item: _Pending, now: float) -> bool:
-        if item.priority >= Priority.SPEC or now - item.due >= STAND_BACK:
-            return False
-        return any(priority >= Priority.SPEC for _, priority in self._working.values())
+    async def calm(self) -> None:
+        """Wait until no pass with news is under way or due, for up to `STAND_BACK` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STAND_BACK):
+                while self._news or self._brings_news(self._first()):
+                    self._calm.clear()
+                    await self._calm.wait()
+
+    def _brings_news(self, key: K | None) -> bool:
+        return key is not None and self._pending[key].priority >= Priority.SPEC
+
+    def _stands_back(self, key: K, now: float) -> bool:
+        return self._news > 0 and now - self._news_since < STAND_BACK and not self._brings_news(key)
 
     def _back_again(self) -> float | None:
         """When the first of those that are due stands back no longer, None if it does not."""
         key = self._first()
-        if key is None or not self._stands_back(self._pending[key], self._clock()):
+        if key is None or not self._stands_back(key, self._clock()):
             return None
-        return self._pending[key].due + STAND_BACK
+        return self._news_since + STAND_BACK
 
     def _first(self) -> K | None:
         """The first of those that are due, None if none is."""

@@ -1,7 +1,8 @@
 """Events, delivered off the reconcile path: as core/v1 Events, and to a notification-controller.
 
 A reconcile hands an event over and goes on. Each outlet has a task of its own that delivers in order, so that one
-which hangs does not hold up the other. An event that cannot be delivered is dropped and counted: it is a message to
+which hangs does not hold up the other. A first sync leaves thousands of events to be written, so while there is
+something more urgent for the API server to do, no new one is begun, for at most half of the time. An event that cannot be delivered is dropped and counted: it is a message to
 people, the truth is in the status.
 """
 
@@ -105,17 +106,28 @@ class EventSink(Protocol):
         """Deliver the event. Raises OperationError when it could not be, after all attempts."""
 
 
+async def _at_once() -> None:
+    """Nothing is more urgent."""
+
+
 class EventRecorder:
     """Accepts events at once, delivers them from `run`.
 
-    What is queued when `run` is cancelled is still delivered, within `drain` seconds.
+    What is queued when `run` is cancelled is still delivered, within `drain` seconds. `calm` waits for a moment at which
+    the API server has nothing more urgent to do.
     """
 
     def __init__(
-        self, writer: EventWriter, metrics: Metrics, *, sink: EventSink | None = None, drain: float = 5.0
+        self,
+        writer: EventWriter,
+        metrics: Metrics,
+        *,
+        sink: EventSink | None = None,
+        drain: float = 5.0,
+        calm: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._writer = writer
-        self._core = _Outlet("event was not written", self._write, metrics.events_dropped, drain)
+        self._core = _Outlet("event was not written", self._write, metrics.events_dropped, drain, calm)
         self._sink = (
             _Outlet("unable to record event", sink.post, metrics.notifications_dropped, drain) if sink else None
         )
@@ -171,12 +183,19 @@ class _Outlet:
     """A bounded queue and the one task that empties it."""
 
     def __init__(
-        self, complaint: str, deliver: Callable[[Event], Awaitable[None]], dropped: Counter, drain: float
+        self,
+        complaint: str,
+        deliver: Callable[[Event], Awaitable[None]],
+        dropped: Counter,
+        drain: float,
+        calm: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._complaint = complaint
         self._deliver = deliver
         self._dropped = dropped
         self._drain = drain
+        self._calm = calm
+        self._made_up = 0.0
         self._queue: asyncio.Queue[Event | asyncio.Event] = asyncio.Queue(_BACKLOG)
 
     def put(self, event: Event) -> None:
@@ -198,7 +217,7 @@ class _Outlet:
         try:
             while True:
                 event = await self._queue.get()
-                current = asyncio.create_task(self._one(event))
+                current = asyncio.create_task(self._in_turn(event))
                 await asyncio.shield(current)  # what is on its way arrives once, also if the end comes meanwhile
         except asyncio.CancelledError:
             with contextlib.suppress(TimeoutError):
@@ -208,6 +227,15 @@ class _Outlet:
                     while not self._queue.empty():
                         await self._one(self._queue.get_nowait())
             raise
+
+    async def _in_turn(self, event: Event | asyncio.Event) -> None:
+        """Deliver when it is calm. A wait for that gives all events the same time after it, in which none waits."""
+        began = asyncio.get_running_loop().time()
+        if began >= self._made_up:
+            await self._calm()
+            now = asyncio.get_running_loop().time()
+            self._made_up = now + (now - began)
+        await self._one(event)
 
     async def _one(self, event: Event | asyncio.Event) -> None:
         if isinstance(event, asyncio.Event):

@@ -42,6 +42,7 @@ class QueueModel(RuleBasedStateMachine):
         self.queue: WorkQueue[str] = WorkQueue(clock=lambda: self.now, rand=lambda: 0.0)
         self.pending: dict[str, Entry] = {}
         self.working: dict[str, Priority] = {}
+        self.news_since = 0.0
 
     def expected(self) -> str | None:
         ready = [k for k, e in self.pending.items() if e.due <= self.now and k not in self.working]
@@ -53,10 +54,11 @@ class QueueModel(RuleBasedStateMachine):
         first = min(ready, key=order, default=None)
         if first is None:
             return None
-        waited = self.now - self.pending[first].due
-        urgent = any(priority >= Priority.SPEC for priority in self.working.values())
         no_news = self.pending[first].priority < Priority.SPEC
-        return None if no_news and urgent and waited < STAND_BACK else first
+        return None if no_news and self.has_news() and self.now - self.news_since < STAND_BACK else first
+
+    def has_news(self) -> bool:
+        return any(priority >= Priority.SPEC for priority in self.working.values())
 
     @rule(key=KEYS, priority=PRIORITIES, after=DELAYS)
     def add(self, key: str, priority: Priority, after: float) -> None:
@@ -77,6 +79,7 @@ class QueueModel(RuleBasedStateMachine):
         if expected is None:
             assert taken is None
         else:
+            self.news_since = self.news_since if self.has_news() else self.now
             self.working[expected] = self.pending.pop(expected).priority
             assert taken == (expected, self.working[expected])
 
@@ -285,8 +288,41 @@ def test_what_only_catches_up_waits_for_an_urgent_pass_but_not_for_long() -> Non
         assert (getter.result()[0], now() - start) == ("one", pytest.approx(STAND_BACK / 2))
         queue.add("slow", Priority.REVISION)
         assert (await queue.get())[0] == "slow"
+        start = now()
         assert (await queue.get())[0] == "two"
         assert now() - start == pytest.approx(STAND_BACK)
+        queue.add("beside it", Priority.REVISION)
+        assert (await queue.get())[0] == "beside it"
+        assert (await queue.get())[0] == "three", "news beside news that takes long is no reason to begin again"
+        assert now() - start == pytest.approx(STAND_BACK)
+
+    run(main())
+
+
+def test_others_can_wait_for_the_calm_after_news_but_not_for_long() -> None:
+    async def main() -> None:
+        queue: WorkQueue[str] = WorkQueue(clock=now)
+        queue.add("catches up", Priority.CATCH_UP)
+        start = now()
+        await queue.calm()
+        assert now() == start
+        queue.add("changed", Priority.REVISION)
+        async with asyncio.TaskGroup() as group:
+            waiter = group.create_task(queue.calm())
+            await asyncio.sleep(0)
+            assert (await queue.get())[0] == "changed"
+            queue.add("changed too", Priority.REVISION)
+            await asyncio.sleep(STAND_BACK / 4)
+            queue.done("changed")
+            assert (await queue.get())[0] == "changed too"
+            await asyncio.sleep(STAND_BACK / 4)
+            assert not waiter.done()
+            queue.done("changed too")
+        assert now() - start == pytest.approx(STAND_BACK / 2)
+        queue.add("slow", Priority.REVISION)
+        assert (await queue.get())[0] == "slow"
+        await queue.calm()
+        assert now() - start == pytest.approx(STAND_BACK * 3 / 2)
 
     run(main())
 

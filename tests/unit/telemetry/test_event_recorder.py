@@ -11,6 +11,7 @@ from agent.api.kustomization import Kustomization
 from agent.errors import OperationError
 from agent.telemetry.events import _BACKLOG, EventRecorder, Involved, ObjectReference, reference_to
 from agent.telemetry.metrics import Metrics
+from tests.unit.runtime.virtual_time import run
 
 APP = Involved(
     ObjectReference(
@@ -119,6 +120,29 @@ async def test_what_is_queued_at_a_stop_is_still_written_also_the_one_in_the_air
             await task
         assert task.cancelled()
     assert writer.written == ["0", "1", "2"]
+
+
+def test_events_wait_for_calm_for_half_of_the_time() -> None:
+    async def main() -> None:
+        writer, waits = Writer(), []
+
+        async def calm() -> None:
+            waits.append(len(writer.written))
+            await asyncio.sleep(1)
+
+        recorder = EventRecorder(writer, Metrics(), calm=calm)
+        async with running(recorder):
+            for number in range(3):
+                tell(recorder, str(number))
+            await until(writer, 3)
+            assert waits == [0], "for a second after the first one had waited, no other had to"
+            await asyncio.sleep(2)
+            tell(recorder, "3")
+            tell(recorder, "4")
+            await until(writer, 5)
+            assert waits == [0, 3]
+
+    run(main())
 
 
 async def test_a_failing_writer_costs_its_events_and_nothing_else() -> None:
