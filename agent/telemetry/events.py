@@ -1,9 +1,9 @@
 """Events, delivered off the reconcile path: as core/v1 Events, and to a notification-controller.
 
 A reconcile hands an event over and goes on. Each outlet has a task of its own that delivers in order, so that one
-which hangs does not hold up the other. A first sync leaves thousands of events to be written, so while there is
-something more urgent for the API server to do, no new one is begun, for at most half of the time. An event that cannot be delivered is dropped and counted: it is a message to
-people, the truth is in the status.
+which hangs does not hold up the other. A first sync leaves thousands of events to be written, so while the API server
+has something more urgent to do, no new one is begun, for at most half of the time. An event that cannot be delivered is
+dropped and counted: it is a message to people, the truth is in the status.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ async def _at_once() -> None:
 class EventRecorder:
     """Accepts events at once, delivers them from `run`.
 
-    What is queued when `run` is cancelled is still delivered, within `drain` seconds. `calm` waits for a moment at which
-    the API server has nothing more urgent to do.
+    What is queued when `run` is cancelled is still delivered, within `drain` seconds. `calm` waits until the API server
+    has nothing more urgent to do.
     """
 
     def __init__(
