@@ -14,6 +14,7 @@ from aiohttp import web
 from yarl import URL
 
 from agent.adapters.registries import Access, Resolver
+from agent.adapters.registries.access import RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 from agent.core.models import Ref, parse
 from agent.core.registries.outcome import Missing
@@ -138,6 +139,25 @@ async def test_an_answer_that_does_not_come(server: Registry) -> None:
         assert (await ask("hf://org/m")).unresolved == "timeout"
     assert asked.is_set()
     over.set()
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (429, {"RateLimit": '"api";r=0;t=600'}),
+        (429, {"RateLimit-Reset": "600", "RateLimit-Limit": "10, 10;w=600"}),
+        (429, {"X-RateLimit-Reset": "1800000600", "Date": formatdate(1_800_000_000, usegmt=True)}),
+        (403, {"X-RateLimit-Remaining": "0", "Retry-After": "600"}),
+        (403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "600"}),
+    ],
+)
+async def test_how_long_a_host_wants_to_be_left_alone(server: Registry, status: int, headers: dict[str, str]) -> None:
+    server.put("/x", lambda: web.Response(status=status, headers=headers))
+    async with Fetcher(clock=lambda: 0.0) as fetcher:
+        with pytest.raises(RegistryError) as refused:
+            await fetcher.get(f"{server.url}/x", endpoint=server.url)
+        assert refused.value.missing.reason == "rate-limited"
+        assert refused.value.missing.after == pytest.approx(600)
 
 
 async def test_a_host_that_wants_to_be_left_alone_is(server: Registry, ask: Asking) -> None:

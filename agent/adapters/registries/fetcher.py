@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -37,6 +38,9 @@ _KEPT_BYTES = 64 * 1024
 _PATIENCE = 3600.0
 """The longest time for which a host's wish to be left alone is believed, in seconds."""
 _DEFAULT_PAUSE = 60.0
+_WINDOW = re.compile(r";\s*t=(\d+)")
+_EPOCH = 1e9
+"""From here on a number of seconds is a moment, not a span."""
 _CREDENTIALS = frozenset({"authorization", "x-amz-security-token", "authn-token"})
 _AGENT = {"User-Agent": "weir"}
 _NOT_PUBLIC = "is not on the internet, and no policy names it"
@@ -152,7 +156,7 @@ class Fetcher:
         return self._public
 
     def _judged(self, host: str, answer: Answer) -> Answer:
-        if answer.status == 429 or (answer.status == 503 and "retry-after" in answer.headers):
+        if _busy(answer):
             after = min(_retry_after(answer.headers), _PATIENCE)
             self._quiet[host] = self._clock() + after
             raise RegistryError("rate-limited", f"{host} asks to be left alone for {after:.0f}s", after)
@@ -200,16 +204,29 @@ def _unreachable(host: str, error: Exception) -> RegistryError:
     return RegistryError("unreachable", f"{host} cannot be reached: {reason}")
 
 
+def _busy(answer: Answer) -> bool:
+    """Whether it means a limit of the rate. That of GitHub is a refusal with nothing remaining."""
+    if answer.status == 403:
+        return answer.headers.get("x-ratelimit-remaining", "").strip() == "0"
+    return answer.status == 429 or (answer.status == 503 and "retry-after" in answer.headers)
+
+
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds. A moment counts from what the server takes for now: clocks differ."""
+    """Seconds, as `Retry-After` has them, else the headers of limits (draft-ietf-httpapi-ratelimit-headers, and older).
+
+    A moment counts from what the server takes for now: clocks differ.
+    """
+    now = server_time(headers) or time.time()
     text = headers.get("retry-after", "")
+    if not text and (window := _WINDOW.search(headers.get("ratelimit", ""))):
+        text = window[1]
+    text = text or headers.get("ratelimit-reset", "") or headers.get("x-ratelimit-reset", "")
     if text.isascii() and text.isdigit():
-        return float(text)
+        return float(text) if float(text) < _EPOCH else max(0.0, float(text) - now)
     try:
-        moment = email.utils.parsedate_to_datetime(text).timestamp()
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
     except ValueError:
         return _DEFAULT_PAUSE
-    return max(0.0, moment - (server_time(headers) or time.time()))
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
