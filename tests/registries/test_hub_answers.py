@@ -284,6 +284,40 @@ async def test_an_alias_that_mlflow_does_not_have(server: Registry, ask: Asking)
     assert (await ask("models:/other@champion")).unresolved == "unreadable"
 
 
+async def test_models_of_unity_catalog(server: Registry, ask: Asking) -> None:
+    where = "/api/2.1/unity-catalog/models/cat.schema.name"
+    version = {"version": 7, "run_id": "r1", "status": "READY", "source": "dbfs:/r1/model"}
+    server.json(f"{where}/versions/7", {**version, "storage_location": "s3://models/m/w.bin"})
+    server.json(f"{where}/aliases/champion%2F1", {**version, "storage_location": "s3://models/m/w.bin"})
+    server.status("/models/m/w.bin", 200, ETag='"e1"')
+    for spelling in ("models:/cat.schema.name/7", "models:/cat.schema.name@champion/1"):
+        ref = await ask(spelling)
+        assert ref.identity is not None
+        assert (ref.identity.version, ref.identity.revision, str(ref.digest)) == ("7", "r1", "etag:e1")
+    absent = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such alias"}
+    server.put(f"{where}/aliases/none", lambda: web.json_response(absent, status=404))
+    asked = len(server.asked)
+    assert (await ask("models:/cat.schema.name@none")).unresolved == "not-found"
+    assert len(server.asked) == asked + 1
+
+
+async def test_a_model_of_mlflow_whose_name_looks_like_one_of_unity_catalog(server: Registry, ask: Asking) -> None:
+    version = {"version": "7", "source": "s3://models/m/w.bin"}
+    server.json("/api/2.0/mlflow/registered-models/alias?name=a.b.c&alias=champion", {"model_version": version})
+    server.status("/models/m/w.bin", 200, ETag='"e1"')
+    assert str((await ask("models:/a.b.c@champion")).digest) == "etag:e1"
+    assert server.asked[0].path.startswith("/api/2.1/unity-catalog/")
+
+
+async def test_a_version_of_mlflow_that_is_not_registered_to_its_end(server: Registry, ask: Asking) -> None:
+    version = {"version": "7", "source": "s3://models/m/w.bin", "status": "PENDING_REGISTRATION"}
+    server.json("/api/2.0/mlflow/model-versions/get", {"model_version": version})
+    server.status("/models/m/w.bin", 200, ETag='"e1"')
+    assert (await ask("models:/name/7", ttl=0)).unresolved == "not-found"
+    version["status"] = "READY"
+    assert str((await ask("models:/name/7", ttl=0)).digest) == "etag:e1"
+
+
 async def test_versions_of_mlflow_that_point_at_each_other(server: Registry, ask: Asking) -> None:
     version = {"version": "1", "source": "models:/name/1"}
     server.json("/api/2.0/mlflow/model-versions/get", {"model_version": version})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -16,6 +16,9 @@ _ALIAS: Final = re.compile(r"^models:/([^@]+)@(.+)$")
 _VERSION: Final = re.compile(r"^models:/(.+)/(\d+)$")
 _STAGE: Final = re.compile(r"^models:/(.+)/([A-Za-z]+)$")
 _LOGGED: Final = re.compile(r"^models:/(m-[0-9a-f]+)(/.*)?$")
+_CATALOGED: Final = re.compile(r"^[^./]+\.[^./]+\.[^./]+$")
+"""Catalog, schema and name, as Unity Catalog has them; MLflow's own names may look so, too."""
+_READY: Final = frozenset({"", "READY"})
 _RUN: Final = re.compile(r"^runs:/([^/]+)(/.*)?$")
 
 
@@ -23,6 +26,8 @@ class _Version(msgspec.Struct):
     version: str | int = ""
     source: str = ""
     run_id: str = ""
+    status: str = ""
+    storage_location: str = ""
 
 
 class _One(msgspec.Struct):
@@ -69,6 +74,10 @@ async def look_up(fetcher: Fetcher, access: Access, canonical: str) -> Registere
         run, path = found.group(1), found.group(2) or ""
         asked = await _ask(fetcher, access, "GET", f"{api}/runs/get?{urlencode({'run_id': run})}", None)
         return Registered("", run, _below(_read(asked, _Run).run.info.artifact_uri, path))
+    if (found := _ALIAS.match(canonical) or _VERSION.match(canonical)) and _CATALOGED.match(found.group(1)):
+        below = "aliases" if "@" in canonical else "versions"
+        if registered := await _cataloged(fetcher, access, found.group(1), f"{below}/{quote(found.group(2), safe='')}"):
+            return registered
     if found := _ALIAS.match(canonical):
         query = urlencode({"name": found.group(1), "alias": found.group(2)})
         return await _one(fetcher, access, f"{api}/registered-models/alias?{query}")
@@ -89,7 +98,23 @@ async def _one(fetcher: Fetcher, access: Access, url: str) -> Registered:
     found = _read(body, _One).model_version
     if found is None:
         raise RegistryError("unreadable", "MLflow names no version")
-    return Registered(str(found.version), found.run_id, found.source)
+    return _registered(found)
+
+
+def _registered(version: _Version) -> Registered:
+    """The version; where it has been copied to by the registry, its files are there. Raises RegistryError."""
+    if version.status not in _READY:
+        raise RegistryError("not-found", "the version is not registered to its end, or failed to be")
+    return Registered(str(version.version), version.run_id, version.storage_location or version.source)
+
+
+async def _cataloged(fetcher: Fetcher, access: Access, name: str, below: str) -> Registered | None:
+    """What Unity Catalog has under a name; None if that is not whom the endpoint belongs to. Raises RegistryError."""
+    url = f"{access.base('')}/api/2.1/unity-catalog/models/{quote(name, safe='')}/{below}"
+    answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
+    if answer.status == 404 and b'"error_code"' not in answer.body:
+        return None
+    return _registered(answer.expected("Unity Catalog", "model, version or alias").json(_Version, "Unity Catalog"))
 
 
 async def _stage(fetcher: Fetcher, access: Access, api: str, name: str, stage: str) -> Registered:
@@ -100,7 +125,7 @@ async def _stage(fetcher: Fetcher, access: Access, api: str, name: str, stage: s
     if not versions:
         raise RegistryError("not-found", f"MLflow has no version of {name} in stage {stage}")
     newest = max(versions, key=lambda version: int(version.version) if str(version.version).isdigit() else 0)
-    return Registered(str(newest.version), newest.run_id, newest.source)
+    return _registered(newest)
 
 
 def _read(body: dict[str, object], kind: type[T]) -> T:
