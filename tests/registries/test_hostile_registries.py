@@ -9,6 +9,7 @@ from email.utils import formatdate
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from yarl import URL
@@ -279,6 +280,24 @@ async def test_a_listing_without_end(
     server.put(path, lambda: page(server))
     assert (await ask(spelling)).unresolved == "refused"
     assert len(server.asked) < 110
+
+
+@pytest.mark.parametrize(
+    ("spelling", "path", "answer"),
+    [
+        ("models:/m@best", "/api/2.0/mlflow/registered-models/alias", {"model_version": {"version": "7" * 10**6}}),
+        ("lakefs://repo/main/m", "/api/v1/repositories/repo/branches/main", {"commit_id": "c" * 10**6}),
+        ("gs://models/m", "/storage/v1/b/models/o/m", {"generation": "1" * 10**6, "crc32c": "x" * 10**6}),
+    ],
+)
+async def test_endless_names_do_not_get_into_records(
+    server: Registry, ask: Asking, spelling: str, path: str, answer: Any
+) -> None:
+    server.json("/api/v1/repositories/repo/refs/main/objects/stat", {"checksum": "e" * 10**6})
+    server.json(path, answer)
+    ref = await ask(spelling)
+    assert ref.unresolved is None
+    assert len(msgspec.json.encode(ref)) < 10_000
 
 
 async def test_a_moment_to_come_back_is_one_of_the_servers_clock(server: Registry) -> None:

@@ -35,7 +35,7 @@ from agent.adapters.registries import (
 from agent.adapters.registries.access import Access, Registered, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 from agent.core.models import Grammar, Ref, parse
-from agent.core.registries.outcome import Found, Missing, Outcome, completed
+from agent.core.registries.outcome import Found, Missing, Outcome, completed, shortened
 from agent.telemetry.logging import named
 
 Ask = Callable[[Fetcher, Access, str], Awaitable[Found]]
@@ -153,7 +153,7 @@ class Resolver:
         before = self._known.get(key)
         try:
             async with asyncio.timeout(self._deadline):
-                outcome: Outcome = await self._outcome(ref, access, access_for)
+                outcome: Outcome = shortened(await self._outcome(ref, access, access_for))
         except RegistryError as error:
             outcome = error.missing
         except TimeoutError:

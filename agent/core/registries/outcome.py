@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from agent.core.models.redact import bounded
 from agent.core.models.ref import Digest, Identity, Ref, Size
 
 Reason = Literal[
@@ -36,6 +37,18 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 Outcome = Found | Missing
+
+
+def shortened(found: Found) -> Found:
+    """The content with texts of registries only as long as those of references may be."""
+    digest = found.digest
+    return replace(
+        found,
+        digest=replace(digest, alg=bounded(digest.alg), value=bounded(digest.value)) if digest else None,
+        revision=bounded(found.revision) if found.revision else None,
+        version=bounded(found.version) if found.version else None,
+        generation=bounded(found.generation) if found.generation else None,
+    )
 
 
 def completed(ref: Ref, outcome: Outcome, at: datetime, known: Found | None = None) -> Ref:
