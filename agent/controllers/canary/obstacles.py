@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.errors import Forbidden, NotFound
 from agent.adapters.kube.resource import (
+    CLUSTER_SERVING_RUNTIMES,
     DEVICE_CLASSES,
     JOBS,
     LOCAL_MODEL_CACHES,
@@ -23,6 +25,7 @@ from agent.adapters.kube.resource import (
     RESOURCE_CLAIMS,
     RESOURCE_QUOTAS,
     RESOURCE_SLICES,
+    SERVING_RUNTIMES,
     Object,
     Resource,
 )
@@ -32,6 +35,7 @@ from agent.core.rollout import devices, prefetch
 from agent.core.rollout.accelerators import demand_of, free_of, shortage
 from agent.core.rollout.hashing import template_hash
 from agent.core.rollout.kserve.content import asked_of, serving_on
+from agent.core.rollout.kserve.pods import runtime_of
 from agent.core.rollout.kserve.services import first_pods
 from agent.core.rollout.kserve.serving import Services
 from agent.core.rollout.plan import Plan
@@ -43,12 +47,14 @@ ON_ITS_WAY = "ModelNotOnNodes"
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """What the first pods of a revision need. `content`: fields with containers; `claims`: templates of claims."""
+    """What the first pods of a revision need. `content`: fields with containers; `claims`: templates of claims;
+    `runtime`: the name of the runtime that adds containers."""
 
     content: Mapping[str, Any]
     pods: int
     uris: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
+    runtime: str = ""
     checked: bool = True
     """Room is looked for; a node autoscaler would make it."""
 
@@ -60,7 +66,8 @@ def needs_of(canary: Canary, plan: Plan, services: Services) -> Needs | None:
         return None
     claims = devices.templates_of(content.get("template") or {})
     pods = 1 if plan.surge is Surge.ONE_POD else first_pods(services.target)
-    return Needs(content, pods, prefetch.uris_of(content), claims, checked=plan.surge is not Surge.UNCHECKED)
+    runtime, checked = runtime_of(services.target, content), plan.surge is not Surge.UNCHECKED
+    return Needs(content, pods, prefetch.uris_of(content), claims, runtime, checked=checked)
 
 
 def needs_of_pods(plan: Plan, status: CanaryStatus, target: Object, primary: Object) -> Needs | None:
@@ -135,7 +142,7 @@ class Obstacles:
         return (ON_ITS_WAY, absent) if absent else None
 
     async def _accelerators(self, namespace: str, needs: Needs) -> str:
-        demand = demand_of(needs.content)
+        demand = demand_of(needs.content, await self._added(namespace, needs.runtime))
         if not demand:
             return ""
         try:
@@ -143,6 +150,14 @@ class Obstacles:
             return await self._free.lack(lambda free: shortage(demand, needs.pods, free=free, quotas=quotas.items))
         except Forbidden:
             return ""
+
+    async def _added(self, namespace: str, runtime: str) -> Sequence[Object]:
+        """The containers of a runtime: as KServe has it, one of the namespace comes before one of the cluster."""
+        for resource, within in ((SERVING_RUNTIMES, namespace), (CLUSTER_SERVING_RUNTIMES, None)) if runtime else ():
+            with contextlib.suppress(Forbidden, NotFound):
+                found = await self._client.get(resource, within, runtime)
+                return (found.get("spec") or {}).get("containers") or ()
+        return ()
 
     async def _read_free(self) -> list[Counter[str]]:
         nodes, pods = await asyncio.gather(self._client.list(NODES), self._client.list(PODS))

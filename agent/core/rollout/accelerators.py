@@ -9,19 +9,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from agent.core.objects import Manifest
 from agent.core.quantity import whole
 
 _OVER = frozenset({"Succeeded", "Failed"})
+_SERVER: Final = "kserve-container"
+"""KServe's name for the container of the model server, where a runtime's container meets the fields of the model."""
 
 
-def demand_of(content: Mapping[str, Any]) -> Counter[str]:
-    """Accelerators of one pod of an InferenceService's or LLMInferenceService's revision."""
+def demand_of(content: Mapping[str, Any], runtime: Sequence[Manifest] = ()) -> Counter[str]:
+    """Accelerators of one pod of an InferenceService's or LLMInferenceService's revision.
+
+    `runtime` are the containers that its ServingRuntime has. As KServe lays the object over them, each amount of a
+    container that both have is the object's where it names one.
+    """
     model, template = content.get("model") or {}, content.get("template") or {}
     containers = (*(content.get("containers") or ()), *(template.get("containers") or ()))
-    return _sum(_asked(container) for container in (model, *containers))
+    below = {str(container.get("name")): _amounts(container) for container in runtime}
+    asked = [
+        {**below.pop(str(container.get("name")), {}), **_amounts(container)}
+        for container in ({"name": _SERVER, **model}, *containers)
+    ]
+    return _sum(_extended(amounts) for amounts in (*asked, *below.values()))
 
 
 def shortage(
@@ -58,8 +69,12 @@ def free_of(nodes: Iterable[Manifest], pods: Iterable[Manifest]) -> list[Counter
 
 
 def _asked(container: Mapping[str, Any]) -> Counter[str]:
+    return _extended(_amounts(container))
+
+
+def _amounts(container: Mapping[str, Any]) -> dict[str, Any]:
     resources = container.get("resources") or {}
-    return _extended({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
+    return {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
 
 
 def _extended(amounts: Mapping[str, Any]) -> Counter[str]:

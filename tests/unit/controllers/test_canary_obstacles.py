@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 
 import msgspec
+import pytest
 
-from agent.adapters.kube.resource import NODES, PODS, RESOURCE_QUOTAS
+from agent.adapters.kube.errors import NotFound
+from agent.adapters.kube.resource import CLUSTER_SERVING_RUNTIMES, NODES, PODS, RESOURCE_QUOTAS
 from agent.api.canary import Canary
 from agent.controllers.canary.observing import Observer
 from agent.controllers.canary.obstacles import Needs, Obstacles
 from agent.controllers.canary.settings import CanarySettings
+from agent.core.rollout.kserve.content import WANTED
+from agent.core.rollout.kserve.serving import Services
 from agent.core.rollout.plan import Plan
 from agent.core.rollout.snapshot import Stage
 from agent.core.rollout.surge import INSUFFICIENT, Surge
@@ -43,6 +48,11 @@ class Cluster:
         assert resource in {NODES, PODS, RESOURCE_QUOTAS}
         assert (resource is RESOURCE_QUOTAS) is bool(namespace)
         return SimpleNamespace(items=[node] if resource is NODES else [])
+
+    async def get(self, resource, namespace, name):
+        if (resource, namespace, name) != (CLUSTER_SERVING_RUNTIMES, None, "vllm"):
+            raise NotFound(f"{resource.plural} {name} not found", status=404)
+        return {"metadata": {"name": name}, "spec": CONTAINERS}
 
     async def find(self, _resource, namespace, name):
         labels = {"app": name}
@@ -84,3 +94,27 @@ async def test_a_pod_in_the_place_of_another_needs_no_room_unless_it_asks_for_mo
     assert cluster.listings == 0
     world.primary["spec"]["template"]["spec"] = {"containers": [{"name": "server"}]}
     assert await Obstacles(cluster, 30.0).to_run(canary, plan, world) != ()
+
+
+@pytest.mark.parametrize(
+    ("named", "status", "lacks"),
+    [
+        ({"runtime": "vllm"}, {}, True),
+        ({}, {"clusterServingRuntimeName": "vllm"}, True),
+        ({"runtime": "mine"}, {"clusterServingRuntimeName": "vllm"}, False),
+        ({}, {}, False),
+    ],
+)
+async def test_accelerators_that_a_runtime_adds_need_room(named, status, lacks):
+    model = {"modelFormat": {"name": "huggingface"}, "args": ["--model=org/m"], **named}
+    target = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "chat", "annotations": {WANTED: json.dumps({"model": model})}},
+        "spec": {"predictor": {"model": {**model, "args": ["--model=org/before"]}}},
+        "status": status,
+    }
+    world = SimpleNamespace(services=Services(target=target))
+    found = await Obstacles(Cluster(gpus=1), 30.0).to_run(Canary.from_object(CANARY), PLAN, world)
+    text = f"1 pods with 2 {GPU} each needed, there is room for 0 on 1 nodes"
+    assert found == (((INSUFFICIENT, text),) if lacks else ())

@@ -45,6 +45,21 @@ def test_the_demand_of_a_pod(content, found):
 
 
 @pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({"model": {"storageUri": "hf://m"}}, {GPU: 1, "amd.com/gpu": 1}),
+        ({"model": {"resources": {"limits": {GPU: 4, "cpu": 1}}}}, {GPU: 4, "amd.com/gpu": 1}),
+        ({"model": {"resources": {"limits": {GPU: 0}}}}, {"amd.com/gpu": 1}),
+        ({"containers": [{"name": "side", "resources": {"limits": {GPU: 2}}}]}, {GPU: 3, "amd.com/gpu": 1}),
+    ],
+)
+def test_the_demand_of_a_pod_whose_runtime_asks_for_accelerators(content, found):
+    server = {"name": "kserve-container", "resources": {"limits": {GPU: "1", "cpu": "2"}, "requests": {GPU: "1"}}}
+    beside = {"name": "side", "resources": {"requests": {"amd.com/gpu": "1"}}}
+    assert demand_of(content, [server, beside]) == found
+
+
+@pytest.mark.parametrize(
     ("nodes", "pods", "quotas", "text"),
     [
         ([node("a", 4)], [pod("a", 2)], [], ""),

@@ -100,13 +100,19 @@ def server_in(obj: Manifest, content: Content) -> str:
     found = server_of({"containers": [model, *(content.get("containers") or ())]})
     if found or not model:
         return found
-    runtime = servers.recognise_image(_runtime(obj, model))
+    runtime = servers.recognise_image(runtime_of(obj, content))
     kind = str((model.get("modelFormat") or {}).get("name") or "")
     return runtime.name if runtime is not None else _SERVERS.get(kind.lower(), "")
 
 
-def _runtime(obj: Manifest, model: Mapping[str, Any]) -> str:
-    """The runtime that the revision names, or the one that KServe has chosen for a model of the same format."""
+def runtime_of(obj: Manifest, content: Content) -> str:
+    """The runtime that a revision names, or the one that KServe has chosen for a model of the same format; "" if none.
+
+    Only models have one.
+    """
+    model: Mapping[str, Any] = content.get("model") or {}
+    if obj["kind"] == LLM_INFERENCE_SERVICE or not model:
+        return ""
     if model.get("runtime"):
         return str(model["runtime"])
     serving: Mapping[str, Any] = obj["spec"]["predictor"].get("model") or {}
