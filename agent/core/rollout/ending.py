@@ -145,8 +145,7 @@ def analysis_skipped(snapshot: Snapshot) -> Decision | None:
         return None
     actions: list[Action] = [
         *(() if plan.in_place else (SetRoutes(HOME),)),
-        _copying(snapshot),
-        Promote(identity_of(snapshot)),
+        *_copying(snapshot),
     ]
     if plan.autoscaled:
         actions.append(EnsureScaler(promote=True))
@@ -272,18 +271,19 @@ def promote(snapshot: Snapshot, *before: Action) -> Decision:
     actions: tuple[Action, ...] = (
         *before,
         *before_promotion(snapshot),
-        _copying(snapshot),
-        Promote(identity_of(snapshot)),
+        *_copying(snapshot),
         WriteStatus(_entering(snapshot, Phase.PROMOTING)),
     )
     return Decision(actions=actions, wait=snapshot.plan.interval, rule="promote")
 
 
-def _copying(snapshot: Snapshot) -> Emit:
+def _copying(snapshot: Snapshot) -> tuple[Action, ...]:
+    """Told once it is written: somebody else may write to the primary at the same time, and then it is tried again."""
     plan = snapshot.plan
+    text = f"Copying {plan.full_target} template spec to {plan.primary}.{plan.namespace}"
     if plan.in_place:
-        return Emit(f"Promoting the new revision of {plan.full_target}")
-    return Emit(f"Copying {plan.full_target} template spec to {plan.primary}.{plan.namespace}")
+        text = f"Promoting the new revision of {plan.full_target}"
+    return Promote(identity_of(snapshot)), Emit(text)
 
 
 def _entering(snapshot: Snapshot, phase: Phase) -> Status:

@@ -6,7 +6,7 @@ import pytest
 from rollout_world import Died, World, make_plan
 
 from agent.api.analysis import HookType
-from agent.core.rollout.actions import HOME, Scale, Weights
+from agent.core.rollout.actions import HOME, Promote, Scale, Weights
 from agent.core.rollout.plan import Hook
 from agent.core.rollout.status import Phase
 
@@ -305,6 +305,27 @@ def test_a_target_scaled_away_in_mid_run_is_brought_back():
     world.target_replicas = 0
     assert world.tick() == "scaled away"
     assert world.target_replicas == 2
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_promotion_that_another_writer_is_ahead_of_is_told_once(skip):
+    class Contended(World):
+        ahead = 2
+
+        def perform(self, action, answers):
+            if isinstance(action, Promote) and self.ahead:
+                self.ahead -= 1
+                raise Died
+            return super().perform(action, answers)
+
+    world = Contended(make_plan(skip_analysis=skip))
+    world.run(2)
+    world.revision = "b"
+    while world.primary != "b":
+        with contextlib.suppress(Died):
+            world.tick()
+    assert (world.ahead, world.promotions) == (0, ["b"])
+    assert world.texts().count("Copying chat.prod template spec to chat-primary.prod") == 1
 
 
 @pytest.mark.parametrize("cut", range(12))
