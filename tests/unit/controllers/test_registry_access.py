@@ -135,6 +135,25 @@ async def test_with_a_default_account_nobody_logs_in_as_the_agent() -> None:
     assert [account for _, account in logins.asked] == [ServiceAccount("ml", "common")]
 
 
+@pytest.mark.parametrize(
+    ("spelling", "entry"),
+    [
+        ("models:/m/1", {"scheme": "mlflow", "endpoint": "http://mlflow"}),
+        ("model-registry://m/v1", {"scheme": "model-registry", "endpoint": "http://registry"}),
+        ("delta://lake/t", {"scheme": "delta", "host": "lake", "remote": "s3://b/x"}),
+        ("s3://b/t?versionAsOf=7", {"scheme": "delta"}),
+    ],
+)
+async def test_entries_for_the_store_that_a_reference_leads_to_are_read(spelling: str, entry: dict[str, Any]) -> None:
+    access = RegistryAccess(Cluster(), Logins(), WorkloadAccounts())  # type: ignore[arg-type]  # duck-typed
+    rules = policy(entry, {"scheme": "s3", "host": "b", "secretRef": {"name": "login"}})
+    access_for = await access.prepared([rules], [parse(spelling)])
+    store = access_for(parse("s3://b/x/t"))
+    assert access_for(parse(spelling)) is not None
+    assert store is not None
+    assert store.secret
+
+
 async def test_only_what_is_needed_is_read() -> None:
     cluster = Cluster()
     access = RegistryAccess(cluster, Logins(), WorkloadAccounts())  # type: ignore[arg-type]  # duck-typed
