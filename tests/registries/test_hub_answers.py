@@ -331,9 +331,25 @@ async def test_versions_of_mlflow_that_point_at_each_other(server: Registry, ask
 async def test_files_behind_mlflow_itself_have_no_checksum(server: Registry, ask: Asking) -> None:
     version = {"version": "1", "run_id": "r", "source": "mlflow-artifacts:/1/r/artifacts/model"}
     server.json("/api/2.0/mlflow/model-versions/get", {"model_version": version})
-    ref = await ask("models:/name/1")
-    assert ref.identity is not None
-    assert (ref.unresolved, ref.digest, ref.identity.version) == (None, None, "1")
+    where = "/api/2.0/mlflow-artifacts/artifacts?path=1%2Fr%2Fartifacts%2Fmodel"
+    folder, up = {"path": "data", "is_dir": True}, {"path": "..", "is_dir": True}
+    server.json(where, {"files": [{"path": "MLmodel", "is_dir": False, "file_size": 300}, folder, up]})
+    server.json(f"{where}%2Fdata", {"files": [{"path": "w.bin", "is_dir": False, "file_size": 5000}]})
+    for spelling, pinned in (("models:/name/1", "1"), ("mlflow-artifacts:/1/r/artifacts/model", None)):
+        ref = await ask(spelling)
+        assert ref.identity is not None
+        assert ref.size is not None
+        assert (ref.unresolved, ref.digest, ref.identity.version) == (None, None, pinned)
+        assert (ref.size.bytes, ref.size.files) == (5300, 2)
+    assert (await ask("mlflow-artifacts:/1/gone")).unresolved == "not-found"
+    server.json(where, {"files": []})
+    assert (await ask("models:/name/2")).unresolved == "not-found"
+    server.status(where, 503)
+    assert (await ask("models:/name@champion", ttl=0)).unresolved == "not-found"
+    server.json("/api/2.0/mlflow/registered-models/alias", {"model_version": version})
+    known = await ask("models:/name@champion", ttl=0)  # it does not give out files, but has the version
+    assert known.identity is not None
+    assert (known.unresolved, known.identity.version) == (None, "1")
 
 
 async def test_a_branch_of_lakefs(server: Registry, ask: Asking) -> None:

@@ -7,7 +7,6 @@ sends who asks for a checksum to a DataNode. Where that is an address that no po
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote, urlencode
 
@@ -15,15 +14,14 @@ import msgspec
 
 from agent.adapters.registries.access import Access, Answer, RegistryError, basic
 from agent.adapters.registries.fetcher import Fetcher
+from agent.adapters.registries.folders import Entry, below
 from agent.core.models.ref import Digest, Size
-from agent.core.registries.listing import File, extent, listing_digest
+from agent.core.registries.listing import extent, listing_digest
 from agent.core.registries.outcome import Found
 
 _REFERENCE: Final = re.compile(r"^(?:web)?hdfs://[^/]*(/.*)?$", re.DOTALL)
 _ALGORITHM: Final = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 _BYTES: Final = re.compile(r"^[0-9a-f]{8,128}$")
-_FOLDERS: Final = 200
-_FILES: Final = 50_000
 
 
 class _Status(msgspec.Struct, rename="camel"):
@@ -71,16 +69,7 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     statuses = await tree.listed(path)
     if len(statuses) == 1 and not statuses[0].path_suffix and statuses[0].type == "FILE":
         return Found(digest=await tree.digest(path, statuses[0]), size=Size(statuses[0].length, 1))
-    files, folders = list(_files("", statuses)), list(_folders("", statuses))
-    for read in range(_FOLDERS):
-        if not folders:
-            break
-        below = folders.pop()
-        statuses = await tree.listed(f"{path.rstrip('/')}/{below}")
-        files += _files(f"{below}/", statuses)
-        folders += _folders(f"{below}/", statuses)
-        if len(files) > _FILES or read + 1 == _FOLDERS:
-            raise RegistryError("refused", f"there are more than {_FOLDERS} folders, or {_FILES} files, below the path")
+    files = await below(lambda inner: tree.entries(f"{path.rstrip('/')}/{inner}".rstrip("/")), _entries(statuses))
     if not files:
         raise RegistryError("not-found", "there are no files below the path")
     return Found(digest=listing_digest(files), size=extent(files))
@@ -107,6 +96,10 @@ class _Tree:
         """What is in a folder, or the file itself, with an empty name. Raises RegistryError."""
         answer = await self._ask(path, "LISTSTATUS")
         return answer.expected("WebHDFS", "path").json(_Listing, "WebHDFS").file_statuses.file_status
+
+    async def entries(self, path: str) -> list[Entry]:
+        """What is in a folder. Raises RegistryError."""
+        return _entries(await self.listed(path))
 
     async def digest(self, path: str, status: _Status) -> Digest:
         """Of one file: its checksum where somebody tells it, else its size and time. Raises RegistryError."""
@@ -143,13 +136,9 @@ def _refusal(answer: Answer) -> str:
         return ""
 
 
-def _files(below: str, statuses: list[_Status]) -> Iterator[File]:
-    for status in statuses:
-        if status.type == "FILE":
-            yield File(f"{below}{status.path_suffix}", status.length, str(status.modification_time), "mtime")
-
-
-def _folders(below: str, statuses: list[_Status]) -> Iterator[str]:
-    for status in statuses:
-        if status.type == "DIRECTORY" and status.path_suffix not in {"", ".", ".."} and "/" not in status.path_suffix:
-            yield f"{below}{status.path_suffix}"
+def _entries(statuses: list[_Status]) -> list[Entry]:
+    return [
+        Entry(one.path_suffix, one.type == "DIRECTORY", one.length, str(one.modification_time), "mtime")
+        for one in statuses
+        if one.type in {"FILE", "DIRECTORY"}
+    ]

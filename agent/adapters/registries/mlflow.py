@@ -10,6 +10,9 @@ import msgspec
 
 from agent.adapters.registries.access import Access, Registered, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
+from agent.adapters.registries.folders import Entry, below
+from agent.core.registries.listing import extent
+from agent.core.registries.outcome import Found
 
 T = TypeVar("T")
 _ALIAS: Final = re.compile(r"^models:/([^@]+)@(.+)$")
@@ -51,6 +54,16 @@ class _LoggedModel(msgspec.Struct):
     model: _Logged
 
 
+class _File(msgspec.Struct):
+    path: str
+    is_dir: bool = False
+    file_size: int | None = None
+
+
+class _Files(msgspec.Struct):
+    files: list[_File] = []
+
+
 class _RunInfo(msgspec.Struct):
     artifact_uri: str = ""
 
@@ -87,6 +100,25 @@ async def look_up(fetcher: Fetcher, access: Access, canonical: str) -> Registere
     if found := _STAGE.match(canonical):
         return await _stage(fetcher, access, api, *found.groups())
     raise RegistryError("unsupported", "MLflow has versions, aliases, stages, runs and logged models; this is none")
+
+
+async def artifacts(fetcher: Fetcher, access: Access, canonical: str) -> Found:
+    """How much is below `mlflow-artifacts:/path`, which MLflow gives out itself: names and sizes, no checksums.
+
+    Raises RegistryError.
+    """
+    where = f"{access.required('MLflow')}/api/2.0/mlflow-artifacts/artifacts"
+    root = canonical.removeprefix("mlflow-artifacts:").strip("/")
+
+    async def listed(path: str) -> list[Entry]:
+        query = urlencode({"path": f"{root}/{path}".rstrip("/")})
+        body = await _ask(fetcher, access, "GET", f"{where}?{query}", None)
+        return [Entry(file.path, file.is_dir, file.file_size or 0) for file in _read(body, _Files).files]
+
+    files = await below(listed)
+    if not files:
+        raise RegistryError("not-found", "MLflow has nothing below that path")
+    return Found(size=extent(files))
 
 
 def _below(address: str, path: str) -> str:

@@ -35,6 +35,7 @@ from agent.adapters.registries import (
 from agent.adapters.registries.access import Access, Registered, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 from agent.core.models import Grammar, Ref, parse
+from agent.core.models.ref import Size
 from agent.core.registries.outcome import Found, Missing, Outcome, completed, shortened
 from agent.telemetry.logging import named
 
@@ -72,6 +73,8 @@ _BY_NAME: Final[Mapping[str, LookUp]] = {
     **dict.fromkeys(("mlflow-version", "mlflow-alias", "mlflow-stage", "mlflow-run"), mlflow.look_up),
     "model-registry": modelregistry.look_up,
 }
+_PROXIED: Final = "mlflow-artifacts:"
+"""What files begin with that MLflow keeps, and gives out, itself."""
 _BY_CONTENT: Final = frozenset({"dvc", "git-lfs"})
 """The digest is known from Git; the question is whether the content is there."""
 SCHEMES: Final = frozenset(_DIRECT) | frozenset(_BY_NAME) | _BY_CONTENT | {"delta"}
@@ -182,6 +185,8 @@ class Resolver:
     async def _outcome(self, ref: Ref, access: Access, access_for: AccessFor) -> Found:
         if access.refused is not None:
             raise RegistryError(access.refused.reason, access.refused.message)
+        if ref.canonical.startswith(_PROXIED):
+            return await mlflow.artifacts(self._fetcher, access, ref.canonical)
         if ref.scheme in _BY_NAME:
             return await self._registered(ref, access, access_for)
         if ref.scheme == "git-lfs":
@@ -201,16 +206,29 @@ class Resolver:
         found = Found(version=registered.version or None, revision=registered.run or None)
         source = parse(registered.source, Grammar.KSERVE if ref.scheme == "model-registry" else Grammar.GENERIC)
         for _ in range(_HOPS):
-            if source.scheme not in _BY_NAME or source.canonical.startswith("mlflow-artifacts:"):
+            if source.scheme not in _BY_NAME or source.canonical.startswith(_PROXIED):
                 break
             registered = await mlflow.look_up(self._fetcher, access, source.canonical)
             found = replace(found, revision=found.revision or registered.run or None)
             source = parse(registered.source)
         storage = access_for(source)
-        if storage is None or storage.refused is not None or source.scheme not in _DIRECT:
+        if storage is None or storage.refused is not None:
+            return found
+        if source.canonical.startswith(_PROXIED):
+            return replace(found, size=await self._proxied(source, storage))
+        if source.scheme not in _DIRECT:
             return found
         files = await _DIRECT[source.scheme](self._fetcher, storage, source.canonical)
         return replace(found, digest=files.digest, size=files.size)
+
+    async def _proxied(self, source: Ref, access: Access) -> Size | None:
+        """The size of files that MLflow gives out itself; None if it does not tell, as one that gives out none."""
+        try:
+            return (await mlflow.artifacts(self._fetcher, access, source.canonical)).size
+        except RegistryError as error:
+            if error.missing.reason == "not-found":
+                raise
+        return None
 
     async def _tracked(self, ref: Ref, access: Access, access_for: AccessFor) -> Found:
         """Whether the remote has the file, under one of the names that versions of DVC give it."""
