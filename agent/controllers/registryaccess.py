@@ -26,6 +26,7 @@ from agent.telemetry.tokencache import Asker
 _SCHEMES: Final[Mapping[str, str]] = {
     "hf-model": "hf",
     "hf-dataset": "hf",
+    "azure-file": "azure",
     "mlflow-version": "mlflow",
     "mlflow-alias": "mlflow",
     "mlflow-stage": "mlflow",

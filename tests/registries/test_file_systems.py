@@ -112,6 +112,46 @@ async def test_ways_not_to_know_of_a_file_system(
     assert (await ask("hdfs://namenode/other")).unresolved == "unsupported"
 
 
+SHARE = "https://account.file.core.windows.net/share"
+ENTRIES = """<?xml version="1.0"?><EnumerationResults><Entries>{entries}</Entries><NextMarker>{marker}</NextMarker>
+</EnumerationResults>"""
+FILE = """<File><FileId>1</FileId><Name>{name}</Name><Properties><Content-Length>3</Content-Length>
+<Etag>"{tag}"</Etag></Properties></File>"""
+FOLDER = "<Directory><FileId>2</FileId><Name>{name}</Name><Properties /></Directory>"
+
+
+def page(server: Registry, path: str, *entries: str, marker: str = "", after: str = "") -> None:
+    """A page of what a folder of a share holds."""
+    query = "restype=directory&comp=list&include=Timestamps%2CETag" + (f"&marker={after}" if after else "")
+    text = ENTRIES.format(entries="".join(entries), marker=marker)
+    server.put(f"/share{path}?{query}&sig=s", lambda: web.Response(text=text))
+
+
+async def test_a_file_of_a_share(server: Registry, ask: Asking) -> None:
+    ask.with_secret(token="t0")
+    server.status("/share/m/w.bin", 200, ETag='"e"', Content_MD5=base64.b64encode(b"0" * 16).decode())
+    assert told(await ask(f"{SHARE}/m/w.bin")) == (f"md5:{(b'0' * 16).hex()}", None)
+    assert server.asked[0].headers["x-ms-file-request-intent"] == "backup"
+
+
+async def test_all_below_a_folder_of_a_share(server: Registry, ask: Asking) -> None:
+    ask.with_secret(sas="?sig=s")
+    page(server, "/m", FILE.format(name="a", tag="1"), FOLDER.format(name="deep"), marker="next")
+    page(server, "/m", FILE.format(name="b", tag="2"), after="next")
+    page(server, "/m/deep", FILE.format(name="c", tag="3"))
+    before = await ask(f"{SHARE}/m", ttl=0)
+    assert before.digest is not None
+    assert before.size is not None
+    assert (before.unresolved, before.size.bytes, before.size.files, before.digest.strength) == (None, 9, 3, "etag")
+    page(server, "/m/deep", FILE.format(name="c", tag="4"))
+    assert (await ask(f"{SHARE}/m", ttl=0)).digest != before.digest
+    assert (await ask(f"{SHARE}/none")).unresolved == "not-found"
+    page(server, "", FILE.format(name="a", tag=""))
+    assert (await ask(f"{SHARE}")).unresolved == "unsupported"
+    server.status("/share/x", 403)
+    assert (await ask(f"{SHARE}/x")).unresolved == "auth"
+
+
 COMMIT, HASH = "4eb1aa567dab483f93a109db4641ee75", "ab" * 32
 
 

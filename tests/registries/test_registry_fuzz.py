@@ -31,6 +31,7 @@ SPELLINGS = [
     "pfs://project/repo@master:/m",
     "model-registry://m",
     "mlflow-artifacts:/1/r",
+    "https://account.file.core.windows.net/share/m",
     "hdfs://namenode/m",
     "delta://share/schema/table",
     "delta+s3://models/table",
@@ -95,7 +96,7 @@ def body(chance: random.Random) -> bytes:
     if kind == 0:
         return chance.randbytes(chance.randrange(200))
     if kind == 1:
-        tag = chance.choice(["Contents", "Blob", "NextMarker", "Key", "Size"])
+        tag = chance.choice(["Contents", "Blob", "File", "Directory", "Name", "NextMarker", "Key", "Size"])
         return f"<L><{tag}>{chance.choice(['', '&lt;', '-5', 'é'])}</{tag}></L>".encode()
     text = json.dumps(value(chance)).encode()
     return text[: chance.randrange(len(text) + 1)] if kind == 2 else text

@@ -25,7 +25,7 @@ _DEFAULT_REGION: Final = "us-east-1"
 _REGION: Final = re.compile(r"^[a-z]{2}(?:-[a-z]+)+-\d{1,2}$")
 _SKEW: Final = 240.0
 """Seconds between the store's clock and ours from which on signatures are dated by the store's: it takes 15 minutes."""
-_AZURE_VERSION: Final = "2023-11-03"
+AZURE_VERSION: Final = "2023-11-03"
 _S3: Final = re.compile(r"^(?:s3|minio|oss|r2)://([^/?]+)/?([^?]*)(?:\?versionId=(.+))?$")
 _GS: Final = re.compile(r"^gs://([^/#]+)/?([^#]*)(?:#(\d+))?$")
 _AZURE: Final = re.compile(r"^azure://([A-Za-z0-9-]+)/([^/?]+)/?([^?]*)(?:\?version=(.+))?$")
@@ -49,11 +49,11 @@ async def s3(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         pairs = {"list-type": "2", "prefix": prefix, **({"continuation-token": token} if token else {})}
         answer = await bucket.ask("GET", "", pairs)
         _require(answer, "the bucket")
-        records, more = _xml(answer.body, "Contents", "NextContinuationToken")
+        records, more = leaves(answer.body, "Contents", "NextContinuationToken")
         files += [_s3_file(record, prefix) for record in records]
         token = more
         if not token:
-            return _listed(files)
+            return listed(files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
@@ -119,7 +119,7 @@ def _signed(secret: Mapping[str, str], region: str, method: str, url: str, at: d
 
 def _s3_object(answer: Answer) -> Found:
     headers = answer.headers
-    size = Size(bytes=_number(headers.get("content-length", "")), files=1)
+    size = Size(bytes=number(headers.get("content-length", "")), files=1)
     version = headers.get("x-amz-version-id")
     if (checksum := in_hex(headers.get("x-amz-checksum-sha256", ""))) and len(checksum) == 64:
         return Found(version=version, digest=Digest("sha256", checksum, "object", "sha256"), size=size)
@@ -132,7 +132,7 @@ def _s3_object(answer: Answer) -> Found:
 
 def _s3_file(record: Mapping[str, str], prefix: str) -> File:
     etag = record.get("ETag", "").strip('"')
-    return File(record.get("Key", "").removeprefix(prefix), _number(record.get("Size", "")), etag, "etag")
+    return File(record.get("Key", "").removeprefix(prefix), number(record.get("Size", "")), etag, "etag")
 
 
 class _Object(msgspec.Struct, rename="camel"):
@@ -175,7 +175,7 @@ async def gs(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         files += [_gs_file(item, prefix) for item in page.items]
         token = page.next_page_token
         if not token:
-            return _listed(files)
+            return listed(files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
@@ -192,7 +192,7 @@ async def gs_content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
 
 
 def _gs_object(item: _Object) -> Found:
-    size, generation = Size(bytes=_number(item.size), files=1), item.generation or None
+    size, generation = Size(bytes=number(item.size), files=1), item.generation or None
     if md5 := in_hex(item.md5_hash):
         return Found(generation=generation, digest=Digest("md5", md5, "object", "md5"), size=size)
     if not item.crc32c:
@@ -204,7 +204,7 @@ def _gs_object(item: _Object) -> Found:
 def _gs_file(item: _Object, prefix: str) -> File:
     md5 = in_hex(item.md5_hash)
     validator, strength = (md5, "md5") if md5 else (item.generation, "generation")
-    return File(item.name.removeprefix(prefix), _number(item.size), validator, strength)
+    return File(item.name.removeprefix(prefix), number(item.size), validator, strength)
 
 
 async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
@@ -215,7 +215,7 @@ async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     account, container, key, version = found.groups()
     where = f"{access.base(f'https://{account}.blob.core.windows.net')}/{quote(container)}"
     sas = access.secret.get("sas", "").strip().lstrip("?")
-    headers = {"x-ms-version": _AZURE_VERSION, **access.authorization()}
+    headers = {"x-ms-version": AZURE_VERSION, **access.authorization()}
 
     async def ask(method: str, url: str, pairs: Mapping[str, str]) -> Answer:
         query = "&".join(part for part in (urlencode(pairs), sas) if part)
@@ -226,7 +226,7 @@ async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         pinned = {"snapshot" if "T" in version else "versionid": version} if version else {}
         answer = await ask("HEAD", f"{where}/{quote(key)}", pinned)
         if answer.status == 200:
-            return _azure_blob(answer)
+            return azure_blob(answer)
         _require(answer, "the container", missing_is_fine=not version)
     files: list[File] = []
     prefix, marker = f"{key.rstrip('/')}/" if key else "", ""
@@ -234,10 +234,10 @@ async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         pairs = {"restype": "container", "comp": "list", "prefix": prefix, **({"marker": marker} if marker else {})}
         answer = await ask("GET", where, pairs)
         _require(answer, "the container")
-        records, marker = _xml(answer.body, "Blob", "NextMarker")
+        records, marker = leaves(answer.body, "Blob", "NextMarker")
         files += [_azure_file(record, prefix) for record in records]
         if not marker:
-            return _listed(files)
+            return listed(files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
@@ -249,15 +249,16 @@ async def azure_content(fetcher: Fetcher, access: Access, canonical: str) -> byt
     base = access.base(f"https://{found[1]}.blob.core.windows.net")
     sas = access.secret.get("sas", "").strip().lstrip("?")
     url = f"{base}/{quote(found[2])}/{quote(found[3])}{f'?{sas}' if sas else ''}"
-    headers = {"x-ms-version": _AZURE_VERSION, **access.authorization()}
+    headers = {"x-ms-version": AZURE_VERSION, **access.authorization()}
     answer = await fetcher.get(url, endpoint=access.endpoint, headers=headers, scope=access.scope)
     _require(answer, "the blob")
     return answer.body
 
 
-def _azure_blob(answer: Answer) -> Found:
+def azure_blob(answer: Answer) -> Found:
+    """What the headers of an object, or a file of a share, say. Raises RegistryError."""
     headers = answer.headers
-    size, version = Size(bytes=_number(headers.get("content-length", "")), files=1), headers.get("x-ms-version-id")
+    size, version = Size(bytes=number(headers.get("content-length", "")), files=1), headers.get("x-ms-version-id")
     if md5 := in_hex(headers.get("content-md5", "")):
         return Found(version=version, digest=Digest("md5", md5, "object", "md5"), size=size)
     etag = headers.get("etag", "").strip('"')
@@ -267,13 +268,14 @@ def _azure_blob(answer: Answer) -> Found:
 
 
 def _azure_file(record: Mapping[str, str], prefix: str) -> File:
-    name, size = record.get("Name", "").removeprefix(prefix), _number(record.get("Content-Length", ""))
+    name, size = record.get("Name", "").removeprefix(prefix), number(record.get("Content-Length", ""))
     if md5 := in_hex(record.get("Content-MD5", "")):
         return File(name, size, md5, "md5")
     return File(name, size, record.get("Etag", "").strip('"'), "etag")
 
 
-def _listed(files: list[File]) -> Found:
+def listed(files: list[File]) -> Found:
+    """What a listing of all objects says. Raises RegistryError."""
     if not files:
         raise RegistryError("not-found", "there is no such object, and nothing below a folder of that name")
     if not all(file.validator for file in files):
@@ -291,7 +293,7 @@ def _require(answer: Answer, what: str, *, missing_is_fine: bool = False) -> Non
     raise RegistryError("unreadable", f"{what} is answered for with status {answer.status}")
 
 
-def _xml(body: bytes, record: str, following: str) -> tuple[list[dict[str, str]], str]:
+def leaves(body: bytes, record: str, following: str) -> tuple[list[dict[str, str]], str]:
     """The leaf elements of each `record` by name, and the text of `following`. Raises RegistryError."""
     records: list[dict[str, str]] = []
     inside, text, more = [False], [""], [""]
@@ -325,5 +327,6 @@ def _refuse_entities(*_declared: object) -> None:
     raise RegistryError("refused", "the store's listing declares entities")
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """What the digits say; 0 if they are none."""
     return int(text) if text.isascii() and text.isdigit() else 0

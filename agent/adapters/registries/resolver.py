@@ -14,6 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from agent.adapters.registries import (
+    azurefiles,
     delta,
     dvc,
     git,
@@ -51,6 +52,7 @@ _DIRECT: Final[Mapping[str, Ask]] = {
     "s3": objects.s3,
     "gs": objects.gs,
     "azure": objects.azure,
+    "azure-file": azurefiles.resolve,
     "http": web.resolve,
     "lakefs": lakefs.resolve,
     "git": git.resolve,
