@@ -14,7 +14,7 @@ from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
 from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.controllers.resolution import Resolution, interval_of
-from agent.controllers.telling import EVENTS_PER_PASS, Teller, worth_an_event
+from agent.controllers.telling import EVENTS_PER_PASS, Teller, is_sight, worth_an_event
 from agent.core.models import ChangeRecord, Ref
 from agent.telemetry.events import Involved, reference_to
 
@@ -30,13 +30,14 @@ _TURNS: Final = 32
 class Subject(NamedTuple):
     """Who is told of changes, and by which revision of which source (`Kind/namespace/name`) they come.
 
-    Changed files come by no Kustomization.
+    Changed files come by no Kustomization. `first` if nothing had been applied before.
     """
 
     involved: Involved
     source: str
     revision: str
     kustomization: Kustomization | None = None
+    first: bool = False
 
 
 class Question(NamedTuple):
@@ -158,7 +159,7 @@ class Announcer:
             self._leave_for_objects(subject, fresh)
         await self._tell(subject, fresh)
         if asked.applied is not None:
-            for entry in worth_an_event(fresh):
+            for entry in worth_an_event(_changes(subject, fresh)):
                 self._teller.on_object(asked.applied, entry)
 
     async def _answers(self, question: Question) -> Sequence[ChangeRecord] | None:
@@ -180,12 +181,19 @@ class Announcer:
     def _leave_for_objects(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> None:
         if subject.kustomization is not None:
             key = _key(subject.kustomization)
-            self._unannounced[key] = (self._unannounced.get(key, ()) + fresh)[-EVENTS_PER_PASS:]
+            self._unannounced[key] = (self._unannounced.get(key, ()) + _changes(subject, fresh))[-EVENTS_PER_PASS:]
 
     async def _tell(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> None:
-        for entry in worth_an_event(fresh):
+        if subject.first:
+            self._teller.sights(subject.involved, fresh)
+        for entry in worth_an_event(_changes(subject, fresh)):
             self._teller.event(subject.involved, entry)
         await self._teller.tell(fresh)
+
+
+def _changes(subject: Subject, entries: tuple[ChangeEntry, ...]) -> tuple[ChangeEntry, ...]:
+    """What is told one by one, and on objects: those of a first sync are as new as what they refer to."""
+    return tuple(entry for entry in entries if not is_sight(entry)) if subject.first else entries
 
 
 def _key(kustomization: Kustomization) -> Key:

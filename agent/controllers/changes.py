@@ -179,7 +179,8 @@ class ChangeRecorder:
         except Exception:  # noqa: BLE001 - a bug in telling of a change must not keep the change from the cluster
             structlog.get_logger().exception("changes of models and data cannot be told", revision=source.revision)
             return Detected(source.revision, None, new=True)
-        subject = Subject(reference_to(kustomization), source_name(kustomization), source.revision, kustomization)
+        involved, name = reference_to(kustomization), source_name(kustomization)
+        subject = Subject(involved, name, source.revision, kustomization, first=base is None)
         told = shown(records)
         await self.announcer.announce(subject, told, Question(later, policies, shown_with))
         return Detected(source.revision, tuple(told), new=True)

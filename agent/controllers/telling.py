@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import get_args
 
 import structlog
 
+from agent.adapters.kube.events import MESSAGE_LIMIT
 from agent.adapters.kube.live import LiveIndex
+from agent.api.changepolicy import KindName
 from agent.api.datatrigger import DataTrigger
 from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
@@ -23,9 +26,14 @@ from agent.telemetry.events import EventRecorder, EventType, Involved, ObjectRef
 from agent.telemetry.metrics import Metrics
 
 EVENTS_PER_PASS = 50
+SIGHTS = "ReferencesAdded"
+"""The reason of the event about all references that a first sync finds."""
 _TURN = 50
 _QUIET = frozenset({"scale", "traffic"})
 _WARNINGS = frozenset({"parse-error", "floated", "pin-lost", "stale-serving"})
+_RANKS = get_args(KindName)
+_SUMMARY_LENGTH = MESSAGE_LIMIT - 100
+"""Characters for the lines about references."""
 
 
 class Teller:
@@ -130,11 +138,25 @@ class Teller:
         record = entry.record
         reason = "".join(part.capitalize() for part in f"{record.kind}-{record.op}".split("-"))
         kind: EventType = "Warning" if record.op in _WARNINGS or is_absent(record.new) else "Normal"
+        self._event(involved, kind, reason, entry.text, (entry,))
+
+    def sights(self, involved: Involved, entries: Iterable[ChangeEntry]) -> None:
+        """One event about what a first sync finds; see `is_sight`."""
+        seen = sorted((entry for entry in _heard(entries) if is_sight(entry)), key=_rank)
+        if len(seen) == 1:
+            self.event(involved, seen[0])
+        elif seen:
+            self._event(involved, "Normal", SIGHTS, *_summary(seen))
+
+    def _event(
+        self, involved: Involved, kind: EventType, reason: str, text: str, entries: Sequence[ChangeEntry]
+    ) -> None:
         about_source = involved.reference.group == GitRepository.GROUP
         group = GitRepository.GROUP if about_source else Kustomization.GROUP
         component = SOURCE_COMPONENT if about_source else COMPONENT
-        annotations = {"weir.dev/change-id": record.id, f"{group}/revision": entry.revision}
-        self._events.event(involved, kind, reason, entry.text, component=component, annotations=annotations)
+        ids = ",".join(entry.record.id for entry in entries)
+        annotations = {"weir.dev/change-id": ids, f"{group}/revision": entries[0].revision}
+        self._events.event(involved, kind, reason, text, component=component, annotations=annotations)
 
     def on_object(self, kustomization: Kustomization, entry: ChangeEntry) -> None:
         """An event on the object of a record. Those on another cluster get none."""
@@ -152,7 +174,36 @@ class Teller:
 
 def worth_an_event(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
     """What people want to hear of, of a number that they can bear."""
-    return [entry for entry in entries if entry.record.kind not in _QUIET][:EVENTS_PER_PASS]
+    return _heard(entries)[:EVENTS_PER_PASS]
+
+
+def is_sight(entry: ChangeEntry) -> bool:
+    """True of a reference that a first sync finds, and that is no change of anything; False if it is a warning."""
+    return entry.record.op == "added" and not is_absent(entry.record.new)
+
+
+def _heard(entries: Iterable[ChangeEntry]) -> list[ChangeEntry]:
+    return [entry for entry in entries if entry.record.kind not in _QUIET]
+
+
+def _rank(entry: ChangeEntry) -> int:
+    """Models before what is around them: not all may have room in a text. Those of a kind stay in their order."""
+    return _RANKS.index(entry.record.kind)
+
+
+def _summary(entries: Sequence[ChangeEntry]) -> tuple[str, Sequence[ChangeEntry]]:
+    """A text about entries that has room in an event, and those of them that it names: one at least."""
+    lines = [f"First sync finds {len(entries)} references:"]
+    room = _SUMMARY_LENGTH
+    for entry in entries:
+        room -= len(entry.text) + 1
+        if room < 0 and lines[1:]:
+            break
+        lines.append(entry.text)
+    named = entries[: len(lines) - 1]
+    if len(named) < len(entries):
+        lines.append(f"and {len(entries) - len(named)} more, which weir changes lists")
+    return "\n".join(lines), named
 
 
 def source_name(kustomization: Kustomization) -> str:
