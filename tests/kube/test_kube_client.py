@@ -81,7 +81,14 @@ async def test_dry_run_shows_the_result_and_stores_nothing(client: KubeClient, n
         CONFIG_MAPS, namespace, "dry", config_map("dry", a="1"), field_manager="weir", dry_run=True
     )
     assert shown["data"] == {"a": "1"}
+    assert "resourceVersion" not in shown["metadata"], "by which one knows that there is no such object yet"
     assert await client.find(CONFIG_MAPS, namespace, "dry") is None
+
+    await apply(client, namespace, "dry", "other", a="1")
+    again = await client.apply(
+        CONFIG_MAPS, namespace, "dry", config_map("dry", a="2"), field_manager="weir", dry_run=True
+    )
+    assert again["metadata"]["resourceVersion"]
 
 
 async def test_apply_conflict_names_the_manager_and_the_field(client: KubeClient, namespace: str) -> None:

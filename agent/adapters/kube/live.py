@@ -113,6 +113,10 @@ class LiveIndex:
         seen = self._current(key)
         return seen.resource_version if seen else None
 
+    def lacks(self, key: ObjectKey) -> bool:
+        """True if there is no such object, or it has no owner labels, or it was made a moment ago."""
+        return self._watched(key) and key not in self._objects
+
     def hears(self, key: ObjectKey) -> bool:
         """True if the object, its status included, cannot change without a word to `changes`."""
         seen = self._current(key)
@@ -154,9 +158,11 @@ class LiveIndex:
                     del self._waiters[key]
 
     def _current(self, key: ObjectKey) -> Seen | None:
+        return self._objects.get(key) if self._watched(key) else None
+
+    def _watched(self, key: ObjectKey) -> bool:
         watcher = self._watchers.get((key.group, key.kind))
-        watched = watcher is not None and watcher.synced.is_set() and watcher.problem is None
-        return self._objects.get(key) if watched else None
+        return watcher is not None and watcher.synced.is_set() and watcher.problem is None
 
     def _failed(self, kind: tuple[str, str], name: str, error: OperationError) -> None:
         self._answered[kind].set()

@@ -66,11 +66,13 @@ class ApplyRequest:
     """What to apply and how.
 
     `objects` are normalised; `yields` are JSON pointers to fields that a rollout owns, `ignore` the drift-ignore rules.
-    Nothing is written before `ready`, whose error is raised instead.
+    Objects that are `stored` in the inventory are known to exist, or to have. Nothing is written before `ready`, whose
+    error is raised instead.
     """
 
     owner: tuple[str, str]
     objects: tuple[Manifest, ...]
+    stored: frozenset[ObjectKey] = frozenset()
     force: bool = False
     verify_all: bool = False
     yields: Mapping[ObjectKey, tuple[str, ...]] = field(default_factory=dict)
@@ -175,17 +177,45 @@ class Applier:
         known = target.memory.is_verified(key, wanted, target.live.fingerprint(key))
         if known and not request.verify_all and not self._shortcuts.verify:
             return _Step(key, resource, manifest, wanted, Action.UNCHANGED)
-        live = await target.client.find(resource, key.namespace, key.name)
-        if handling(manifest, live) is Handling.SKIP:
-            return _Step(key, resource, manifest, wanted, Action.SKIPPED)
-        await self._refuse_double_claim(key, live, request)
         step = _Step(key, resource, manifest, wanted, Action.CREATED)
+        refusal: ApiError | None = None
+        if key not in request.stored and target.live.lacks(key) and handling(manifest, None) is Handling.APPLY:
+            created, refusal = await self._create(target, step)
+            if created is not None:
+                return created
+        live = await target.client.find(resource, key.namespace, key.name)
+        if live is None and refusal is not None:
+            raise refusal
+        if handling(manifest, live) is Handling.SKIP:
+            return replace(step, action=Action.SKIPPED)
+        await self._refuse_double_claim(key, live, request)
         if live is not None:
             step, live = await self._adapt(target, request, step, live, pointers)
         step = await self._dry_run(target, request, step, live)
         if known and self._shortcuts.verify:
             await self._compare(target, step)
         return step
+
+    async def _create(self, target: Target, step: _Step) -> tuple[_Step | None, ApiError | None]:
+        """The step, if a dry run tells that there is no such object yet: what would be created has no version.
+
+        That saves a question. A refusal is for the caller to judge: what is there may have to be left alone.
+        """
+        before = await self._exists(target, step) if self._shortcuts.verify else None
+        step, result = await self._try(target, step)
+        if isinstance(result, ApiError):
+            if silent(result):
+                raise result
+            return None, result
+        new = "resourceVersion" not in result["metadata"]
+        if self._shortcuts.verify and before == await self._exists(target, step):
+            self._shortcuts.compared("new", str(step.key), same=new != before)
+        return (step if new else None), None
+
+    @staticmethod
+    async def _exists(target: Target, step: _Step) -> bool:
+        found = await target.client.find(step.resource, step.key.namespace, step.key.name, metadata_only=True)
+        return found is not None
 
     async def _compare(self, target: Target, step: _Step) -> None:
         """Whether it would have been right not to ask about the object.
@@ -241,21 +271,11 @@ class Applier:
             raise ApplyError(conflict)
 
     async def _dry_run(self, target: Target, request: ApplyRequest, step: _Step, live: Manifest | None) -> _Step:
-        try:
-            result = await target.client.apply(
-                step.resource,
-                step.key.namespace,
-                step.key.name,
-                step.payload,
-                field_manager=FIELD_MANAGER,
-                dry_run=True,
-            )
-        except Malformed as error:
-            return await self._dry_run(target, request, _without_undeclared(step, error), live)
-        except ApiError as error:
-            if live is None or not _is_immutable(error) or not (request.force or recreates(step.payload, live)):
-                raise
-            await self._refuse_invalid(target, step, error)
+        step, result = await self._try(target, step)
+        if isinstance(result, ApiError):
+            if live is None or not _is_immutable(result) or not (request.force or recreates(step.payload, live)):
+                raise result
+            await self._refuse_invalid(target, step, result)
             return replace(step, recreate=True)
         if live is None:
             return step
@@ -264,6 +284,23 @@ class Applier:
         self._remember(target, step, live)
         settled = status_of(live, datetime.now(UTC)).status is Status.CURRENT
         return replace(step, action=Action.UNCHANGED, settled=settled)
+
+    async def _try(self, target: Target, step: _Step) -> tuple[_Step, Manifest | ApiError]:
+        """A dry run, without the fields that the kind does not have: what the object would be, or the refusal."""
+        try:
+            return step, await target.client.apply(
+                step.resource,
+                step.key.namespace,
+                step.key.name,
+                step.payload,
+                field_manager=FIELD_MANAGER,
+                dry_run=True,
+            )
+        except Malformed as error:
+            without = _without_undeclared(step, error)
+            return (step, error) if without is step else await self._try(target, without)
+        except ApiError as error:
+            return step, error
 
     async def _refuse_invalid(self, target: Target, step: _Step, refusal: ApiError) -> None:
         """Raise the refusal if the new form would also be refused as a new object: deleting the old one would be loss.
@@ -363,11 +400,11 @@ def _defined_group(manifest: Manifest) -> str:
 
 
 def _without_undeclared(step: _Step, refusal: Malformed) -> _Step:
-    """The step without the fields that its kind does not have. Raises the refusal if it is about something else."""
+    """The step without the fields that its kind does not have; the same if the refusal is about something else."""
     fields = undeclared(step.payload, refusal.message)
     payload = without_fields(step.payload, fields)
     if payload == step.payload:
-        raise refusal
+        return step
     return replace(step, payload=payload, undeclared=tuple(sorted(step.undeclared + fields)))
 
 

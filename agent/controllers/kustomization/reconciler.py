@@ -227,7 +227,7 @@ class KustomizationReconciler:
 
         Dry runs begin at once; nothing is written before the inventory is.
         """
-        kustomization, untouched = run.kustomization, False
+        kustomization, untouched, stored = run.kustomization, False, run.stored.keys()
         ahead = asyncio.create_task(self._write_ahead(run, built))
         try:
             run.changes = await self._parts.applier.apply(
@@ -235,6 +235,7 @@ class KustomizationReconciler:
                 ApplyRequest(
                     owner=(kustomization.namespace, kustomization.name),
                     objects=built.objects,
+                    stored=stored,
                     force=kustomization.spec.force,
                     verify_all=run.requested,
                     yields=yields,

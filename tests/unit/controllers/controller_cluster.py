@@ -74,6 +74,10 @@ class FakeLive:
         """That of what was seen last."""
         return self.seen[key].uid if key in self.seen else None
 
+    def lacks(self, key: ObjectKey) -> bool:
+        """True of what was not seen, unless the watch is broken."""
+        return self.reliable and key not in self.seen
+
     def resource_version(self, key: ObjectKey) -> str | None:
         """The version that a test has set."""
         return self.versions.get(key)

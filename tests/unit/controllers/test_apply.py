@@ -10,6 +10,7 @@ from controller_cluster import CONFIG_MAPS, DEPLOYMENTS, GADGETS, LABELS, OWNER,
 from agent.adapters.kube.errors import Cause, Invalid, Malformed, Unavailable
 from agent.controllers.kustomization.apply import Applier, ApplyRequest, PartialApplyError
 from agent.controllers.kustomization.shortcuts import Shortcuts
+from agent.core.changeset import Action
 from agent.core.objects import Manifest, ObjectKey
 from agent.telemetry.metrics import Metrics
 
@@ -58,10 +59,10 @@ async def test_dry_runs_begin_before_the_inventory_is_stored_and_writes_do_not()
     applying = asyncio.create_task(applier().apply(cluster.target, request))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert cluster.calls == ["get ConfigMap/a", "dry-run ConfigMap/a"]
+    assert cluster.calls == ["dry-run ConfigMap/a"]
     ready.set_result(None)
     await applying
-    assert cluster.calls[2:] == ["apply ConfigMap/a"]
+    assert cluster.calls[1:] == ["apply ConfigMap/a"]
 
 
 async def test_who_else_claims_an_object_is_asked_once_the_status_tells_of_the_revision() -> None:
@@ -135,13 +136,69 @@ async def test_an_object_is_asked_about_again_while_its_watch_is_broken() -> Non
     subject, request = applier(), ApplyRequest(owner=OWNER, objects=(config_map("a"),))
     await subject.apply(cluster.target, request)
     await subject.apply(cluster.target, request)
-    assert cluster.calls.count("get ConfigMap/a") == 1
+    assert cluster.calls.count("get ConfigMap/a") == 0
 
     cluster.live.reliable = False
     cluster.put(CONFIG_MAPS, config_map("a", "by hand"))
     await subject.apply(cluster.target, request)
-    assert cluster.calls.count("get ConfigMap/a") == 2
+    assert cluster.calls.count("get ConfigMap/a") == 1
     assert next(iter(cluster.objects.values()))["data"] == {"value": "x"}
+
+
+@pytest.mark.parametrize("verify", [False, True])
+async def test_objects_of_others_that_bear_no_labels_are_found_by_their_first_dry_run(verify: bool) -> None:
+    cluster, metrics = FakeCluster(), Metrics()
+    cluster.put(CONFIG_MAPS, _without_labels(config_map("theirs"), {"kustomize.toolkit.fluxcd.io/ssa": "Ignore"}))
+    cluster.put(CONFIG_MAPS, _without_labels(config_map("once", "by hand")))
+    once = config_map("once")
+    once["metadata"]["annotations"] = {"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"}
+    objects = (config_map("theirs", "git"), once, config_map("new"))
+    subject = Applier(claimed_by_other=lambda *_: None, shortcuts=Shortcuts(metrics, verify=verify))
+    done = await subject.apply(cluster.target, ApplyRequest(owner=OWNER, objects=objects))
+    assert {change.key.name: change.action for change in done.changes} == {
+        "theirs": Action.SKIPPED,
+        "once": Action.SKIPPED,
+        "new": Action.CREATED,
+    }
+    assert _values(cluster) == {"theirs": "x", "once": "by hand", "new": "x"}
+    assert ("get ConfigMap/new" in cluster.calls) == verify
+    told = metrics.render().decode()
+    assert ('weir_shortcuts_verified_total{shortcut="new"} 3.0' in told) == verify
+    assert "weir_shortcut_differences_total{" not in told
+
+
+async def test_what_is_left_alone_may_be_invalid() -> None:
+    cluster = FakeCluster()
+    cluster.put(DEPLOYMENTS, _without_labels(DEPLOYMENT, {"kustomize.toolkit.fluxcd.io/ssa": "Ignore"}))
+    cluster.refuse = rules
+    wrong = {**DEPLOYMENT, "spec": {"replicas": -1}}
+    done = await applier().apply(cluster.target, ApplyRequest(owner=OWNER, objects=(wrong,)))
+    assert [change.action for change in done.changes] == [Action.SKIPPED]
+
+
+async def test_a_new_object_that_is_refused_is_tried_once() -> None:
+    cluster = FakeCluster()
+    cluster.refuse = rules
+    wrong = {**DEPLOYMENT, "spec": {"replicas": -1}}
+    with pytest.raises(PartialApplyError, match="must be greater"):
+        await applier().apply(cluster.target, ApplyRequest(owner=OWNER, objects=(wrong,)))
+    assert cluster.calls == ["dry-run Deployment/chat", "get Deployment/chat"]
+
+
+async def test_what_the_inventory_has_is_looked_at_before_it_is_tried() -> None:
+    cluster = FakeCluster()
+    stored = frozenset({ObjectKey("", "ConfigMap", "team", "a")})
+    await applier().apply(cluster.target, ApplyRequest(owner=OWNER, objects=(config_map("a"),), stored=stored))
+    assert cluster.calls == ["get ConfigMap/a", "dry-run ConfigMap/a", "apply ConfigMap/a"]
+
+
+def _without_labels(manifest: Manifest, annotations: dict[str, str] | None = None) -> Manifest:
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "labels"}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations or {}}}
+
+
+def _values(cluster: FakeCluster) -> dict[str, str]:
+    return {found["metadata"]["name"]: found["data"]["value"] for found in cluster.objects.values()}
 
 
 async def test_drift_of_a_cluster_wide_object_is_seen_although_its_manifest_names_a_namespace() -> None:

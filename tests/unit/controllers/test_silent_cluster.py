@@ -42,6 +42,10 @@ class Silent(FakeCluster):
         await asyncio.sleep(0)
         raise Unavailable("get configmaps: no answer within 30 s")
 
+    async def apply(self, *_where: Any, **_how: Any) -> Any:
+        """No answer."""
+        await self.find()
+
 
 async def test_an_apply_asks_no_further() -> None:
     cluster, applier = (
