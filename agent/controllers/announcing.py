@@ -111,7 +111,8 @@ class Announcer:
                 await self._log.told(entries)
                 continue
             kustomization = about if isinstance(about, Kustomization) else None
-            subject = Subject(reference_to(about), source, revision, kustomization)
+            first = entries[0].record.commit.old is None
+            subject = Subject(reference_to(about), source, revision, kustomization, first=first)
             self._leave_for_objects(subject, tuple(entries))
             await self._tell(subject, tuple(entries))
 

@@ -22,25 +22,25 @@ REVISION = "a" * 40
 
 
 class Notified:
-    """A notification-controller that answers nobody who tells of a model until `answers` is set."""
+    """A notification-controller that answers nobody who tells of references until `answers` is set."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.models: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.answers = asyncio.Event()
 
     async def take(self, request: web.Request) -> web.Response:
         """One event."""
         event = await request.json()
-        if event["reason"] == "ModelAdded":
-            self.models.put_nowait(event)
+        if event["reason"] == "ReferencesAdded":
+            self.told.put_nowait(event)
             await self.answers.wait()
         return web.Response()
 
     async def next(self) -> dict[str, Any]:
-        """The next event about a model."""
+        """The next event about them."""
         async with asyncio.timeout(60):
-            return await self.models.get()
+            return await self.told.get()
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ async def test_killed_between_the_record_and_the_telling(agent: AgentProcess, wo
     before = await notified.next()
     await world.until_settled(commit, agent.process)
     await agent.kill()
-    while not notified.models.empty():  # what it sent again
-        notified.models.get_nowait()
+    while not notified.told.empty():  # what it sent again
+        notified.told.get_nowait()
     notified.answers.set()
     await agent.start()
     again = await notified.next()
@@ -79,4 +79,4 @@ async def test_killed_between_the_record_and_the_telling(agent: AgentProcess, wo
     await agent.terminate(30.0)
     journal = Journal(agent.storage / "changes" / "history.jsonl", limit=1000)
     assert ChangeLog(journal=journal).left() == ()
-    assert notified.models.empty()
+    assert notified.told.empty()

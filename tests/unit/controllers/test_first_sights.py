@@ -14,7 +14,6 @@ from agent.controllers.changes import ChangeRecorder
 from agent.controllers.kustomization.build import Built
 from agent.controllers.resolution import Resolution
 from agent.controllers.sources import SourceSnapshot
-from agent.core.fingerprint import fingerprint_of
 from agent.core.inventory import Inventory
 from agent.telemetry.events import Involved
 from agent.telemetry.metrics import Metrics
@@ -45,7 +44,7 @@ class World:
         self.log, self.cluster = ChangeLog(), FakeCluster()
         self.heard: list[Heard] = []
         live: Any = self.cluster.live
-        live.fingerprint = lambda _key: fingerprint_of({"uid": "1"})
+        live.uid = lambda _key: "1"
         events: Any = self
         self.recorder = ChangeRecorder(
             self.log,
@@ -64,6 +63,9 @@ class World:
         """Remember it."""
         ids = tuple(annotations["weir.dev/change-id"].split(","))
         self.heard.append(Heard(involved.reference.kind, reason, message, ids))
+
+    async def delivered(self) -> None:
+        """They are, as soon as they are heard."""
 
     async def applies(self, revision: str, *objects: Manifest) -> list[Heard]:
         """The events of a revision with these objects."""
