@@ -22,7 +22,7 @@ from agent.controllers.kustomization.shortcuts import Shortcuts
 from agent.core.inventory import Inventory, inventory_of
 from agent.core.normalize import normalized, owner_labels
 from agent.core.objects import Manifest, ObjectKey, content_hash, key_of
-from agent.core.tree import Inputs, Tree, unchanged
+from agent.core.tree import Inputs, Stat, Tree, unchanged
 from agent.errors import ArtifactError, BuildError
 
 _STRATEGY_ALWAYS = "Always"
@@ -102,10 +102,18 @@ class Builder:
         self._decryption.require_gate(kustomization)
 
     async def require_folder(self, kustomization: Kustomization, tree: Tree) -> None:
-        """Raises ArtifactError unless the tree has the folder `spec.path`."""
-        path, last = folder_of(kustomization), self._last.get((kustomization.namespace, kustomization.name))
-        # what was looked at before is in memory
-        stat = tree.stat(path) if last and last.tree() is tree else await asyncio.to_thread(tree.stat, path)
+        """Raises ArtifactError unless the tree has the folder `spec.path`.
+
+        Looks in the same go whether the tree has all that the last build has read, which spares `render` that look.
+        """
+        path, key = folder_of(kustomization), (kustomization.namespace, kustomization.name)
+        last = self._last.get(key)
+        if last is not None and last.tree() is tree:
+            stat = tree.stat(path)  # what was looked at before is in memory
+        else:
+            stat, same = await asyncio.to_thread(_look, tree, path, last)
+            if last is not None and same and self._last.get(key) is last:
+                self._last[key] = last._replace(tree=weakref.ref(tree))
         if stat is None:
             raise ArtifactError(f"kustomization path not found: stat {path}: no such file or directory")
         if stat.kind != "dir":
@@ -194,6 +202,12 @@ class Builder:
         if not variables and not always:
             return None
         return Substitution(vars=variables, always=always, strict=self._strict)
+
+
+def _look(tree: Tree, path: str, last: _Kept | None) -> tuple[Stat | None, bool]:
+    """What is at the path, and whether the tree has all that the last build has read."""
+    stat = tree.stat(path)
+    return stat, stat is not None and last is not None and unchanged(last.rendered.inputs, tree)
 
 
 def _prepared(kustomization: Kustomization, render: Render) -> Built:
