@@ -2,8 +2,8 @@
 
 A reconcile hands an event over and goes on. Each outlet has a task of its own that delivers in order, so that one
 which hangs does not hold up the other. A first sync leaves thousands of events to be written, so while the API server
-has something more urgent to do, no new one is begun, for at most half of the time. An event that cannot be delivered is
-dropped and counted: it is a message to people, the truth is in the status.
+has something more urgent to do, no new one is begun, for at most a quarter of the time. An event that cannot be
+delivered is dropped and counted: it is a message to people, the truth is in the status.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ METADATA_PREFIX = "event.toolkit.fluxcd.io/"
 """Annotations of an object that all events about it carry."""
 _FLUX_GROUPS = ".toolkit.fluxcd.io"
 _BACKLOG = 10_000
+_PRESSING = _BACKLOG // 2
+"""So many events wait for nothing: they are about to be too many."""
 
 
 class ObjectReference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -229,12 +231,12 @@ class _Outlet:
             raise
 
     async def _in_turn(self, event: Event | asyncio.Event) -> None:
-        """Deliver when it is calm. A wait for that gives all events the same time after it, in which none waits."""
+        """Deliver when it is calm. After a wait for that, there is none for three times as long."""
         began = asyncio.get_running_loop().time()
-        if began >= self._made_up:
+        if began >= self._made_up and self._queue.qsize() < _PRESSING:
             await self._calm()
             now = asyncio.get_running_loop().time()
-            self._made_up = now + (now - began)
+            self._made_up = now + 3 * (now - began)
         await self._one(event)
 
     async def _one(self, event: Event | asyncio.Event) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from agent.api.kustomization import Kustomization
 from agent.errors import OperationError
-from agent.telemetry.events import _BACKLOG, EventRecorder, Involved, ObjectReference, reference_to
+from agent.telemetry.events import _BACKLOG, _PRESSING, EventRecorder, Involved, ObjectReference, reference_to
 from agent.telemetry.metrics import Metrics
 from tests.unit.runtime.virtual_time import run
 
@@ -122,9 +122,9 @@ async def test_what_is_queued_at_a_stop_is_still_written_also_the_one_in_the_air
     assert writer.written == ["0", "1", "2"]
 
 
-def test_events_wait_for_calm_for_half_of_the_time() -> None:
+def test_events_wait_for_calm_for_a_quarter_of_the_time_unless_there_are_too_many() -> None:
     async def main() -> None:
-        writer, waits = Writer(), []
+        writer, waits = Writer(), list[int]()
 
         async def calm() -> None:
             waits.append(len(writer.written))
@@ -132,15 +132,19 @@ def test_events_wait_for_calm_for_half_of_the_time() -> None:
 
         recorder = EventRecorder(writer, Metrics(), calm=calm)
         async with running(recorder):
-            for number in range(3):
+            tell(recorder, "0")
+            await until(writer, 1)
+            await asyncio.sleep(2.5)
+            tell(recorder, "1")
+            await until(writer, 2)
+            assert waits == [0], "for three seconds after the first had waited for one, no other has to"
+            await asyncio.sleep(2.5)
+            for number in range(_PRESSING + 10):
                 tell(recorder, str(number))
-            await until(writer, 3)
-            assert waits == [0], "for a second after the first one had waited, no other had to"
-            await asyncio.sleep(2)
-            tell(recorder, "3")
-            tell(recorder, "4")
-            await until(writer, 5)
-            assert waits == [0, 3]
+            await until(writer, 2 + 10)
+            assert waits == [0]
+            await until(writer, 2 + _PRESSING)
+            assert len(waits) == 2
 
     run(main())
 
