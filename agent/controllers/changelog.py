@@ -218,7 +218,10 @@ class ChangeLog:
             return
         target = record.object
         key = ObjectKey(target.group, target.kind, target.namespace, target.name)
-        self._served.setdefault((key, record.slot), {}).setdefault(record.old.canonical, record.commit.old)
+        served = self._served.setdefault((key, record.slot), {})
+        served.setdefault(record.old.canonical, record.commit.old)
+        if len(served) > (self._entries.maxlen or 0):
+            del served[next(iter(served))]  # what the slot served first: no process after this one would know it either
         if len(self._served) > self._slots:
             del self._served[next(iter(self._served))]  # the slot that was seen first
 

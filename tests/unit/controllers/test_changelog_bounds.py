@@ -1,13 +1,14 @@
 """The change log does not grow for ever."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.core.models import Commit, RenderedSet, changes
 from agent.core.objects import ObjectKey
 
 
-def _entries(name: str) -> list[ChangeEntry]:
+def _entries(name: str, old: str = "1", new: str = "2") -> list[ChangeEntry]:
     def deployment(revision: str) -> dict[str, object]:
         container = {"name": "server", "image": "vllm/vllm-openai", "args": ["--model", "a/b", "--revision", revision]}
         return {
@@ -18,7 +19,7 @@ def _entries(name: str) -> list[ChangeEntry]:
         }
 
     records = changes(
-        RenderedSet([deployment("1" * 40)]), RenderedSet([deployment("2" * 40)]), (), Commit(old="old", new="new")
+        RenderedSet([deployment(old * 40)]), RenderedSet([deployment(new * 40)]), (), Commit(old="old", new="new")
     )
     return [
         ChangeEntry(
@@ -44,3 +45,14 @@ def test_only_the_last_slots_remember_what_they_served() -> None:
 
     assert [earlier(name) for name in ("one", "two", "three", "four")] == [None, None, "old", "old"]
     assert len(log.entries()) == 3
+
+
+def test_a_slot_remembers_only_the_last_of_what_it_served() -> None:
+    log = ChangeLog(limit=3)
+    served = []
+    for old, new in pairwise("123456"):
+        (entry,) = _entries("one", old, new)
+        assert log.add([entry])
+        served.append(entry.record)
+    key = ObjectKey("apps", "Deployment", "models", "one")
+    assert [log.earlier(key, one.slot, one.old) for one in served] == [None, None, "old", "old", "old"]
