@@ -112,6 +112,15 @@ async def test_headers_with_credentials_stay_with_the_host_they_are_for(server: 
         assert [(r.headers.get(header), r.headers["X-Other"]) for r in other.asked] == [(None, "plain")]
 
 
+async def test_a_log_in_is_not_sent_on_to_another_host(server: Registry) -> None:
+    async with registry() as other, Anywhere() as fetcher:
+        server.status("/token", 307, Location=f"{other.url}/token")
+        with pytest.raises(RegistryError) as refused:
+            await fetcher.get(f"{server.url}/token", endpoint=server.url, method="POST", form={"client_secret": "x"})
+        assert refused.value.missing.reason == "refused"
+        assert other.asked == []
+
+
 async def test_an_answer_without_end(server: Registry, ask: Asking) -> None:
     async def endless(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -119,6 +119,37 @@ async def test_a_store_that_has_every_file_ends(lake: Lake) -> None:
     assert len(lake.server.asked) < 140
 
 
+TABLE = {"metadata": {"table-uuid": "u1", "refs": {"main": {"snapshot-id": 22}}}}
+
+
+async def test_a_client_of_an_iceberg_catalog_logs_in(server: Registry, ask: Asking) -> None:
+    forms: list[dict[str, str]] = []
+
+    async def token(request: web.Request) -> web.Response:
+        forms.append({key: str(value) for key, value in (await request.post()).items()})
+        return web.json_response({"access_token": "t0", "token_type": "bearer", "expires_in": 3600})
+
+    server.ask("/api/catalog/v1/oauth/tokens", token)
+    server.json("/api/catalog/v1/lake/namespaces/sales/tables/orders", TABLE)
+    secret = {"clientId": "me", "clientSecret": "very-secret", "scope": "PRINCIPAL_ROLE:ALL"}
+    ask.access = Access(f"{server.url}/api/catalog/v1/lake", secret)
+    assert told(await ask("iceberg://catalog/sales.orders")) == ("22", "iceberg:u1@22", None)
+    login = {"grant_type": "client_credentials", "client_id": "me", "client_secret": "very-secret"}
+    assert forms == [{**login, "scope": "PRINCIPAL_ROLE:ALL"}]
+    assert server.asked[1].headers["Authorization"] == "Bearer t0"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(401, "auth"), (400, "auth"), (404, "auth"), (429, "rate-limited")])
+async def test_a_client_that_an_iceberg_catalog_does_not_let_in(
+    server: Registry, ask: Asking, status: int, reason: str
+) -> None:
+    server.status("/v1/oauth/tokens", status)
+    server.json("/v1/namespaces/sales/tables/orders", TABLE)
+    ask.access = Access(f"{server.url}/v1", {"clientId": "me", "clientSecret": "x"})
+    assert (await ask("iceberg://catalog/sales.orders")).unresolved == reason
+    assert len(server.asked) == 1
+
+
 WHERE = "/shares/vaccine/schemas/acme/tables/doses"
 
 

@@ -109,10 +109,10 @@ async def shared(fetcher: Fetcher, access: Access, named: Table) -> Found:
         )
     share, schema, name = (quote(part, safe="") for part in names)
     url = f"{access.base('')}/shares/{share}/schemas/{schema}/tables/{name}"
-    headers, asked = access.authorization(), {"endpoint": access.endpoint, "scope": access.scope}
-    answer = await fetcher.get(f"{url}/metadata", headers=headers, **asked)
+    headers = access.authorization()
+    answer = await fetcher.get(f"{url}/metadata", endpoint=access.endpoint, headers=headers, scope=access.scope)
     if answer.status == 400:  # it gives no metadata of tables with features that it is not told of
-        answer = await fetcher.get(f"{url}/version", headers=headers, **asked)
+        answer = await fetcher.get(f"{url}/version", endpoint=access.endpoint, headers=headers, scope=access.scope)
     current = answer.expected("the sharing server", "table").headers.get("delta-table-version", "")
     if not (current.isascii() and current.isdigit()) or len(current) > 19:
         raise RegistryError("unreadable", "the sharing server names no version of the table")

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import aiohttp
 from yarl import URL
@@ -45,6 +45,11 @@ _CREDENTIALS = frozenset({"authorization", "x-amz-security-token", "authn-token"
 _AGENT = {"User-Agent": "weir"}
 _NOT_PUBLIC = "is not on the internet, and no policy names it"
 _OF_MACHINES = "is an address of machines' own services"
+
+
+class _Body(NamedTuple):
+    json: object
+    form: Mapping[str, str] | None
 
 
 class Fetcher:
@@ -86,20 +91,25 @@ class Fetcher:
         headers: Mapping[str, str] | None = None,
         method: str = "GET",
         json: object = None,
+        form: Mapping[str, str] | None = None,
         scope: str = "",
     ) -> Answer:
         """The answer, whatever its status, except for 429 and 5xx. `scope` tells credentials apart in the memory.
 
-        Raises RegistryError (rate-limited, timeout, unreachable, refused).
+        A `form` may hold credentials: it stays with the host. Raises RegistryError (rate-limited, timeout, unreachable,
+        refused).
         """
         sent = dict(headers or {})
-        kept = self._kept.get((method, url, scope)) if json is None else None
+        asks = json is None and form is None
+        kept = self._kept.get((method, url, scope)) if asks else None
         if kept is not None:
             sent["If-None-Match"] = kept.headers["etag"]
-        answer = await self._followed(method, _checked(lambda: URL(url, encoded=True)), sent, endpoint, json)
+        body = _Body(json, form)
+        answer = await self._followed(method, _checked(lambda: URL(url, encoded=True)), sent, endpoint, body)
         if answer.status == 304 and kept is not None:
             return replace(kept, headers={**kept.headers, **answer.headers})
-        self._keep((method, url, scope), answer)
+        if asks:
+            self._keep((method, url, scope), answer)
         return answer
 
     def _keep(self, key: tuple[str, str, str], answer: Answer) -> None:
@@ -110,18 +120,20 @@ class Fetcher:
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
 
-    async def _followed(self, method: str, url: URL, headers: dict[str, str], endpoint: str, json: object) -> Answer:
+    async def _followed(self, method: str, url: URL, headers: dict[str, str], endpoint: str, body: _Body) -> Answer:
         for _ in range(_REDIRECTS + 1):
-            answer = await self._once(method, url, headers, endpoint, json)
+            answer = await self._once(method, url, headers, endpoint, body)
             if answer.status not in {301, 302, 303, 307, 308} or "location" not in answer.headers:
                 return answer
             target = _target(url, answer.headers["location"])
             if target.origin() != url.origin():
+                if body.form is not None:
+                    raise RegistryError("refused", f"{url.host} sends a log-in on to another host")
                 headers = {name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS}
             url = target
         raise RegistryError("refused", f"{url.host} redirects without end")
 
-    async def _once(self, method: str, url: URL, headers: dict[str, str], endpoint: str, json: object) -> Answer:
+    async def _once(self, method: str, url: URL, headers: dict[str, str], endpoint: str, body: _Body) -> Answer:
         host = url.host or ""
         left = self._quiet.get(host, 0.0) - self._clock()
         if left > 0:
@@ -129,10 +141,12 @@ class Fetcher:
         session = self._session(url, endpoint)
         async with self._limits.setdefault(host, asyncio.Semaphore(_PER_HOST)):
             try:
-                async with session.request(method, url, headers=headers, json=json, allow_redirects=False) as response:
-                    body = await _bounded(response, host)
+                async with session.request(
+                    method, url, headers=headers, json=body.json, data=body.form, allow_redirects=False
+                ) as response:
+                    answered = await _bounded(response, host)
                     found = {name.lower(): value for name, value in response.headers.items()}
-                    return self._judged(host, Answer(response.status, found, body))
+                    return self._judged(host, Answer(response.status, found, answered))
             except TimeoutError:
                 raise RegistryError("timeout", f"no answer from {host} within {self._seconds:g}s") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:

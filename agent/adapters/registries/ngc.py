@@ -75,8 +75,8 @@ class _Catalog:
     async def ask(self, path: str) -> Answer:
         """The answer about what is below the model. Raises RegistryError."""
         url = f"{self.where}{path}"
-        asked = {"endpoint": self.access.endpoint, "scope": self.access.scope}
-        answer = await self.fetcher.get(url, headers=self.headers, **asked)
+        access = self.access
+        answer = await self.fetcher.get(url, endpoint=access.endpoint, headers=self.headers, scope=access.scope)
         if answer.status == 451:
             raise RegistryError("gated", "the licence of the model has to be accepted with the key's account")
         return answer
