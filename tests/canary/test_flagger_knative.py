@@ -25,8 +25,9 @@ async def knative(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> Non
     await serve(admin, tmp_path_factory.mktemp("crds"), KNATIVE)
 
 
-def service(rollouts: Rollouts, version: str) -> Object:
-    template = {"spec": {"containers": [{"name": "server", "image": f"models:{version}"}]}}
+def service(rollouts: Rollouts, version: str, *args: str) -> Object:
+    image = f"vllm/vllm-openai:{version}"
+    template = {"spec": {"containers": [{"name": "server", "image": image, "args": list(args)}]}}
     metadata = {"name": NAME, "namespace": rollouts.namespace}
     return {"apiVersion": KNATIVE_API, "kind": "Service", "metadata": metadata, "spec": {"template": template}}
 
@@ -102,6 +103,24 @@ async def test_a_new_revision_gets_its_share_and_is_promoted(kube: KubeClient, r
         (second, [("latest", 60), (first, 40)]),
         (second, [("latest", 0), (second, 100)]),
     ]
+
+
+async def test_another_model_is_judged_guarded_and_another_server_as_flagger_does(
+    kube: KubeClient, rollouts: Rollouts
+) -> None:
+    async def push(version: str, revision: str) -> None:
+        changed = service(rollouts, version, "--model=org/m", f"--revision={revision * 40}")
+        await rollouts.admin.patch(KNATIVE_API, "Service", rollouts.namespace, NAME, changed)
+
+    left_to_weir = canary(rollouts)
+    left_to_weir["metadata"]["annotations"] = {}
+    async with controller(rollouts), canary_agent(kube, rollouts.namespace):
+        await rollouts.apply(service(rollouts, "1", "--model=org/m", f"--revision={'a' * 40}"), left_to_weir)
+        await rollouts.phase("Initialized")
+        await push("2", "a")
+        assert "judge" not in await rollouts.phase("Succeeded")
+        await push("2", "b")
+        await rollouts.until(lambda status: (status.get("judge") or {}).get("mode") == "guarded")
 
 
 async def test_a_rejected_revision_keeps_no_traffic_and_the_service_is_given_back(

@@ -15,6 +15,7 @@ from agent.controllers.canary.observing import World
 from agent.controllers.canary.tick import Tick
 from agent.core.rollout import quarantine as core
 from agent.core.rollout.hashing import template_hash
+from agent.core.rollout.knative import before_and_after
 from agent.core.rollout.kserve.content import asked_of, serving_on, with_content
 from agent.core.rollout.ownership import FIELD_MANAGER
 from agent.core.rollout.status import Status
@@ -46,6 +47,9 @@ def changes_content(world: World, status: Status) -> bool:
 
     Read off the objects themselves, so that it does not matter who applied them, and whether anybody was watching.
     """
+    if world.revisions is not None:
+        both = before_and_after(world.revisions)
+        return both is not None and core.changes_content(both[:1], both[1:])
     after = asked_for(world)
     if not after or (_revision(world) == status.last_promoted_spec and world.tracked == world.promoted_tracked):
         return False

@@ -97,6 +97,15 @@ def primary_name(service: Mapping[str, Any]) -> str:
     return annotations_of(service).get(PRIMARY, "")
 
 
+def before_and_after(revisions: Revisions) -> tuple[Manifest, Manifest] | None:
+    """The Service as it was for the revision that serves, and as it is for the latest one; None if one is missing."""
+    service, before, after = revisions.service, revisions.primary, revisions.latest
+    if before is None or after is None:
+        return None
+    was, now = ({**service, "spec": {"template": {"spec": one["spec"]}}} for one in (before, after))
+    return was, now
+
+
 def serving(name: str, weights: Weights = HOME) -> dict[str, Any]:
     """JSON merge patch: `name` serves, and the latest revision gets the canary's share."""
     return {"metadata": {"annotations": {PRIMARY: name}}, **split(name, weights)}
