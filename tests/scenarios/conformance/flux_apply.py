@@ -21,6 +21,24 @@ def config(name: str = "c", *, data: dict[str, str] | None = None, **metadata: A
     }
 
 
+def definition(group: str, *fields: str) -> dict[str, Any]:
+    """The kind `Widget` of a group: its objects have these numbers in their spec, or anything if none is named."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    numbers = {"type": "object", "properties": {field: {"type": "integer"} for field in fields}}
+    schema = {"type": "object", "properties": {"spec": numbers if fields else anything}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"widgets.{group}"},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }
+
+
 def document(*objects: dict[str, Any]) -> str:
     return yaml.safe_dump_all(objects)
 

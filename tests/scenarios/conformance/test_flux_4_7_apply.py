@@ -10,7 +10,7 @@ import pytest
 
 from agent.gates import FeatureGates
 from testbed.kube import condition
-from tests.scenarios.conformance.flux_apply import CM, GROUP, begin, config, document, verify
+from tests.scenarios.conformance.flux_apply import CM, GROUP, begin, config, definition, document, verify
 from tests.scenarios.conftest import KS, RunningAgent, Story, message
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -231,28 +231,6 @@ async def test_a_custom_stage_comes_before_the_rest(story: Story, own_agent: Own
         failed = await story.failed(text="dry-run failed")
         assert f"ConfigMap/{story.namespace}/c created" in message(failed)
         assert await story.admin.find(*CM, story.namespace, "c")
-
-
-def definition(group: str, *, schema: dict[str, Any] | None = None) -> dict[str, Any]:
-    properties = {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"widgets.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"},
-            "versions": [
-                {
-                    "name": "v1",
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": schema or properties}},
-                }
-            ],
-        },
-    }
 
 
 def widget(group: str, **spec: Any) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tests.scenarios.conformance.flux_apply import begin
+from tests.scenarios.conformance.flux_apply import begin, definition
 from tests.scenarios.conftest import Story, conditions, message
 
 DEPLOYMENT = ("apps/v1", "Deployment")
@@ -36,28 +34,11 @@ async def test_a_value_of_another_type_is_refused_in_the_api_server_s_words(stor
     )
 
 
-def definition(group: str) -> dict[str, Any]:
-    """A kind whose objects have a size and nothing else."""
-    spec = {"type": "object", "properties": {"size": {"type": "integer"}}}
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"widgets.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"kind": "Widget", "plural": "widgets", "singular": "widget", "listKind": "WidgetList"},
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
-        },
-    }
-
-
 async def test_a_field_that_a_custom_kind_does_not_have_is_refused(story: Story) -> None:
     group = f"{story.namespace}.example.org"
     spec = {"size": 1, "colour": "red"}
     widget = {"apiVersion": f"{group}/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec}
-    await begin(story, definition(group), widget)
+    await begin(story, definition(group, "size"), widget)
     failed = await story.failed(text="field not declared in schema")
     here = f"({story.namespace}/w; {group}/v1, Kind=Widget)"
     assert message(failed).startswith(
