@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -60,7 +62,13 @@ class RegistryAccess:
         if any(registry.scheme in _INDIRECT for _, registry in needed):
             needed = entries
         reached = await asyncio.gather(*(self._reached(policy, registry, source) for policy, registry in needed))
-        known = [(registry, access) for (_, registry), access in zip(needed, reached, strict=True)]
+        # what a store tells about a reference that leads to it depends on the credentials for the store as well
+        scopes = "\n".join(sorted({access.scope for access in reached}))
+        together = hashlib.sha256(scopes.encode()).hexdigest()
+        known = [
+            (registry, replace(access, scope=f"{access.scope} {together}") if registry.scheme in _INDIRECT else access)
+            for (_, registry), access in zip(needed, reached, strict=True)
+        ]
 
         def access_for(ref: Ref) -> Access | None:
             return next((access for registry, access in known if answers(registry, ref)), None)

@@ -154,6 +154,28 @@ async def test_entries_for_the_store_that_a_reference_leads_to_are_read(spelling
     assert store.secret
 
 
+@pytest.mark.parametrize(
+    ("spelling", "entry"),
+    [
+        ("models:/m/1", {"scheme": "mlflow", "endpoint": "http://mlflow"}),
+        ("model-registry://m/v1", {"scheme": "model-registry", "endpoint": "http://registry"}),
+        ("delta://lake/t", {"scheme": "delta", "remote": "s3://b/x"}),
+        ("dvc://m", {"scheme": "dvc", "remote": "s3://b/x"}),
+    ],
+)
+async def test_answers_that_others_credentials_gave_are_not_shared(spelling: str, entry: dict[str, Any]) -> None:
+    first = await reached(spelling, entry, {"scheme": "s3", "secretRef": {"name": "login"}})
+    again = await reached(spelling, entry, {"scheme": "s3", "secretRef": {"name": "login"}})
+    other = await reached(spelling, entry, {"scheme": "s3", "secretRef": {"name": "docker"}})
+    nobody = await reached(spelling, entry)
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert nobody is not None
+    assert first.scope == again.scope
+    assert len({first.scope, other.scope, nobody.scope}) == 3
+
+
 async def test_only_what_is_needed_is_read() -> None:
     cluster = Cluster()
     access = RegistryAccess(cluster, Logins(), WorkloadAccounts())  # type: ignore[arg-type]  # duck-typed
