@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
-LOCK := $(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --no-annotate --universal --python-version 3.11
+LOCK := $(BIN)/uv pip compile --generate-hashes --no-header --no-annotate --universal --python-version 3.11
 
 .PHONY: test check demo bench lock clean
 
@@ -31,8 +31,9 @@ bench: ## what a commit, an idle hour and a drift cost; APPS=20,200,1000 takes a
 
 lock: ## refresh the lock files from pyproject.toml
 	@$(BOOTSTRAP) --no-control-plane
-	$(LOCK) --extra otel --extra dev -o requirements-dev.lock
-	$(LOCK) --extra otel --constraint requirements-dev.lock -o requirements.lock # what ships is what was tested
+	$(LOCK) pyproject.toml --extra otel --extra dev -o requirements-dev.lock
+	$(LOCK) --group servers -o requirements-servers.lock
+	$(LOCK) pyproject.toml --extra otel --constraint requirements-dev.lock -o requirements.lock # what ships is what was tested
 
 clean: ## remove what was made in this folder; the cache of built programs stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -97,7 +97,7 @@ def run_stages(*, control_plane: bool) -> None:
 
     # The programs live in a cache outside of this folder, so that only a look there tells whether they are built.
     if control_plane and subprocess.call([VENV_PYTHON, "-m", "testbed", "check"], cwd=ROOT) != 0:
-        with Stage(4, count, "Control plane (etcd, Kubernetes, helm, Prometheus, sops, a registry)", "12 min") as stage:
+        with Stage(4, count, "Control plane (etcd, Kubernetes, helm, Prometheus, sops, registries)", "12 min") as stage:
             stage.run([VENV_PYTHON, "-m", "testbed", "build", "--every", "1"], shortened)
 
 

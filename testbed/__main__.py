@@ -9,6 +9,7 @@ import sys
 import time
 
 from testbed.binaries import CRD_SOURCES, PROGRAMS, BuildError, crd_files, ensure, missing
+from testbed.pythonservers import NAME, servers_missing, servers_python
 from testbed.toolchain import ToolchainError
 
 
@@ -34,14 +35,14 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m testbed", description="Set up the test bed.")
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build programs into the cache; all of them without a name")
-    build.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join((*PROGRAMS, 'crds'))}")
+    build.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join((*PROGRAMS, 'crds', NAME))}")
     build.add_argument("--every", type=float, default=2.0, metavar="SECONDS", help="between two lines of progress")
     commands.add_parser("check", help="exit with 1 when something is not in the cache")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "check":
-            return 1 if missing() else 0
-        return _build(chosen.names or [*PROGRAMS, "crds"], _Reporter(chosen.every))
+            return 1 if missing() or servers_missing() else 0
+        return _build(chosen.names or [*PROGRAMS, "crds", NAME], _Reporter(chosen.every))
     except (BuildError, ToolchainError, ValueError) as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
@@ -51,10 +52,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _build(names: list[str], report: _Reporter) -> int:
-    ensure(*(name for name in names if name != "crds"), progress=report)
+    ensure(*(name for name in names if name not in {"crds", NAME}), progress=report)
     if "crds" in names:
         for source in CRD_SOURCES:
             crd_files(source, progress=report)
+    if NAME in names:
+        servers_python(report)
     return 0
 
 

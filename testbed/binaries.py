@@ -116,7 +116,9 @@ _REGISTRY = Module(
     MODULES / "registry", {"registry": "github.com/google/go-containerregistry/cmd/registry"}, usual="20 s"
 )
 
-_MODULES = (_ETCD, _KUBERNETES, _HELM, _PROMETHEUS, _SOPS, _REGISTRY)
+_GIT_LFS = Module(MODULES / "git-lfs", {"git-lfs": "github.com/git-lfs/git-lfs/v3"}, usual="15 s")
+
+_MODULES = (_ETCD, _KUBERNETES, _HELM, _PROMETHEUS, _SOPS, _REGISTRY, _GIT_LFS)
 _MODULE_OF = {program: module for module in _MODULES for program in module.packages}
 PROGRAMS = tuple(_MODULE_OF)
 
@@ -130,11 +132,11 @@ _CRDS: dict[CrdSource, tuple[str, str]] = {
 CRD_SOURCES = tuple(_CRDS)
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """The default progress: none."""
 
 
-def ensure(*names: str, progress: Progress = _silent) -> dict[str, Path]:
+def ensure(*names: str, progress: Progress = silent) -> dict[str, Path]:
     """Paths of the programs `names` (of PROGRAMS), built first where needed. Blocks, for minutes when it builds.
 
     Raises BuildError, ToolchainError, or ValueError for a name that is not known.
@@ -148,7 +150,7 @@ def ensure(*names: str, progress: Progress = _silent) -> dict[str, Path]:
     return found
 
 
-def built(module: Module, progress: Progress = _silent) -> Path:
+def built(module: Module, progress: Progress = silent) -> Path:
     """The cache entry with the programs of `module`, built first where needed; of several processes only one builds.
 
     Raises BuildError or ToolchainError.
@@ -170,7 +172,7 @@ def missing() -> list[str]:
     return programs + [source for source in CRD_SOURCES if not _crd_entry(source).exists()]
 
 
-def crd_files(source: CrdSource, *, progress: Progress = _silent) -> list[Path]:
+def crd_files(source: CrdSource, *, progress: Progress = silent) -> list[Path]:
     """The manifests of the custom resource definitions of `source`, sorted by name; downloaded on first use.
 
     Raises BuildError when the pinned module cannot be obtained.
@@ -191,19 +193,22 @@ def _given(name: str) -> Path | None:
 
 
 def _entry(module: Module, go: Toolchain) -> Path:
-    key = _key(_files_of(module.path), [sys.platform, platform.machine(), str(go.version), *module.build_arguments()])
+    key = content_key(
+        _files_of(module.path), [sys.platform, platform.machine(), str(go.version), *module.build_arguments()]
+    )
     return cache_dir() / "bin" / f"{module.name}-{key}"
 
 
 def _crd_entry(source: CrdSource) -> Path:
-    return cache_dir() / "crds" / f"{source}-{_key(_files_of(MODULES / 'crds'), [*_CRDS[source]])}"
+    return cache_dir() / "crds" / f"{source}-{content_key(_files_of(MODULES / 'crds'), [*_CRDS[source]])}"
 
 
 def _files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
-def _key(files: Iterable[Path], extra: Iterable[str]) -> str:
+def content_key(files: Iterable[Path], extra: Iterable[str]) -> str:
+    """Name of a cache entry that follows from the content of files, and from texts."""
     digest = hashlib.sha256()
     for path in files:
         content = path.read_bytes()
@@ -250,7 +255,7 @@ def _count_packages(module: Module, go: Toolchain) -> int:
         check=False,
     )
     if done.returncode != 0:
-        raise BuildError(f"go list in {module.path} failed:\n{_tail(done.stderr.splitlines())}")
+        raise BuildError(f"go list in {module.path} failed:\n{last_lines(done.stderr.splitlines())}")
     return len(done.stdout.splitlines())
 
 
@@ -270,7 +275,7 @@ def _run_reporting(go: Toolchain, arguments: list[str], module: Module, total: i
             last.append(line.rstrip())
             progress(f"{programs}: compiled {compiled} of at most {total} packages")
     if running.returncode != 0:
-        raise BuildError(f"go build in {module.path} failed:\n{_tail(last)}")
+        raise BuildError(f"go build in {module.path} failed:\n{last_lines(last)}")
 
 
 def _fetch_crds(source: CrdSource, entry: Path) -> None:
@@ -301,9 +306,10 @@ def _module_folder(pins: Path, required: str) -> Path:
         check=False,
     )
     if done.returncode != 0:
-        raise BuildError(f"go mod download {required} failed:\n{_tail((done.stdout + done.stderr).splitlines())}")
+        raise BuildError(f"go mod download {required} failed:\n{last_lines((done.stdout + done.stderr).splitlines())}")
     return Path(json.loads(done.stdout)["Dir"])
 
 
-def _tail(lines: Iterable[str]) -> str:
+def last_lines(lines: Iterable[str]) -> str:
+    """What the end of a program's output says, for an error."""
     return "\n".join(list(lines)[-20:])

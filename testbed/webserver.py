@@ -17,9 +17,10 @@ async def web_server(
     log: Path,
     probe: str,
     timeout: float,
+    status: int = 200,
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session to talk to it with, once the address `probe` answers 200, for which it has `timeout` seconds.
+    """A session to talk to it with, once the address `probe` answers `status`, for which it has `timeout` seconds.
 
     Raises ProcessError.
     """
@@ -30,7 +31,7 @@ async def web_server(
             async def ready() -> bool:
                 try:
                     async with http.get(probe) as response:
-                        return response.status == 200
+                        return response.status == status
                 except aiohttp.ClientError:
                     return False
 

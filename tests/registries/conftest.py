@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from testbed.aws import Aws, aws
+from testbed.gitlfs import GitLfs, git_lfs
+from testbed.mlflow import Mlflow, mlflow
 from testbed.ociregistry import OciRegistry, oci_registry
 from tests.registries.registry_servers import Asking, Registry, asking, registry
 
@@ -38,4 +40,18 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Aws]:
     async with aws(tmp_path_factory.mktemp("aws")) as running:
         await running.bucket("models")
         await running.bucket("versions", versioned=True)
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def lfs(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GitLfs]:
+    """A Git LFS server."""
+    async with git_lfs(tmp_path_factory.mktemp("git-lfs")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def registered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mlflow]:
+    """A registry of MLflow."""
+    async with mlflow(tmp_path_factory.mktemp("mlflow")) as running:
         yield running

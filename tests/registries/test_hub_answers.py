@@ -240,48 +240,10 @@ async def test_a_download_without_a_validator_says_nothing(server: Registry, ask
     assert (await ask(f"{server.url}/m.gguf")).unresolved == "unsupported"
 
 
-async def test_an_alias_of_mlflow_is_followed_to_its_files(server: Registry, ask: Asking) -> None:
-    version = {"version": "7", "run_id": "r1", "source": "s3://models/m/w.bin"}
-    server.json("/api/2.0/mlflow/registered-models/alias?name=name&alias=champion", {"model_version": version})
-    server.status("/models/m/w.bin", 200, ETag='"e1"')
-    ref = await ask("models:/name@champion")
-    assert ref.identity is not None
-    assert (ref.identity.version, ref.identity.revision, str(ref.digest)) == ("7", "r1", "etag:e1")
-
-
-async def test_a_stage_of_mlflow(server: Registry, ask: Asking) -> None:
-    versions = [{"version": "9", "source": "file:///x"}, {"version": "10", "source": "file:///y"}]
-    server.json("/api/2.0/mlflow/registered-models/get-latest-versions", {"model_versions": versions})
-    ref = await ask("models:/name/Production")
-    assert ref.identity is not None
-    assert ref.identity.version == "10"
-    server.json("/api/2.0/mlflow/registered-models/get-latest-versions", {"model_versions": []})
-    assert (await ask("models:/name/Staging")).unresolved == "not-found"
-
-
-async def test_what_mlflow_logs_is_followed_over_its_model_to_its_files(server: Registry, ask: Asking) -> None:
-    api, logged = "/api/2.0/mlflow", f"m-{'a' * 32}"
-    version = {"version": "3", "source": f"models:/{logged}"}
-    server.json(f"{api}/registered-models/alias?name=name&alias=champion", {"model_version": version})
-    info = {"model_id": logged, "artifact_uri": "s3://models/1/models/m", "source_run_id": "r1"}
-    server.json(f"{api}/logged-models/{logged}", {"model": {"info": info, "data": {}}})
-    server.json(f"{api}/runs/get?run_id=r1", {"run": {"info": {"artifact_uri": "s3://models/1/r1/artifacts"}}})
-    server.status("/models/1/models/m", 200, ETag='"e1"')
-    server.status("/models/1/models/m/part", 200, ETag='"e2"')
-    server.status("/models/1/r1/artifacts/model", 200, ETag='"e3"')
-    alias = await ask("models:/name@champion")
-    assert alias.identity is not None
-    assert (alias.identity.version, alias.identity.revision, str(alias.digest)) == ("3", "r1", "etag:e1")
-    assert str((await ask(f"models:/{logged}/part")).digest) == "etag:e2"
-    assert str((await ask("runs:/r1/model")).digest) == "etag:e3"
-
-
-async def test_an_alias_that_mlflow_does_not_have(server: Registry, ask: Asking) -> None:
-    told = {"error_code": "INVALID_PARAMETER_VALUE", "message": "Registered model alias champion not found."}
+async def test_a_question_that_mlflow_does_not_understand(server: Registry, ask: Asking) -> None:
+    told = {"error_code": "INVALID_PARAMETER_VALUE", "message": "Invalid value for parameter 'name'"}
     server.put("/api/2.0/mlflow/registered-models/alias", lambda: web.json_response(told, status=400))
-    assert (await ask("models:/name@champion")).unresolved == "not-found"
-    told["message"] = "Invalid value for parameter 'name'"
-    assert (await ask("models:/other@champion")).unresolved == "unreadable"
+    assert (await ask("models:/name@champion")).unresolved == "unreadable"
 
 
 async def test_models_of_unity_catalog(server: Registry, ask: Asking) -> None:
@@ -299,14 +261,6 @@ async def test_models_of_unity_catalog(server: Registry, ask: Asking) -> None:
     asked = len(server.asked)
     assert (await ask("models:/cat.schema.name@none")).unresolved == "not-found"
     assert len(server.asked) == asked + 1
-
-
-async def test_a_model_of_mlflow_whose_name_looks_like_one_of_unity_catalog(server: Registry, ask: Asking) -> None:
-    version = {"version": "7", "source": "s3://models/m/w.bin"}
-    server.json("/api/2.0/mlflow/registered-models/alias?name=a.b.c&alias=champion", {"model_version": version})
-    server.status("/models/m/w.bin", 200, ETag='"e1"')
-    assert str((await ask("models:/a.b.c@champion")).digest) == "etag:e1"
-    assert server.asked[0].path.startswith("/api/2.1/unity-catalog/")
 
 
 async def test_a_version_of_mlflow_that_is_not_registered_to_its_end(server: Registry, ask: Asking) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from agent.adapters.registries import Access, Resolver
+from agent.adapters.registries.access import RegistryError
 from agent.adapters.registries.fetcher import Fetcher
+from agent.adapters.registries.lfs import present
 from agent.controllers.registryaccess import lfs_endpoint
 from agent.core.models import Blob, Ref
 from agent.core.models.extract.files import file_slots
 from testbed.aws import Aws
+from testbed.git.repository import GitRepository
+from testbed.gitlfs import GitLfs
 from tests.registries.registry_servers import Asking, Registry
 
 OID, OTHER = "a" * 64, "b" * 64
 MD5 = "0123456789abcdef0123456789abcdef"
-MEDIA = "application/vnd.git-lfs+json"
 
 
 def tracked(path: str, text: str) -> Ref:
@@ -34,51 +39,61 @@ def output(md5: str, more: str = "") -> Ref:
     return tracked("train.csv.dvc", f"outs:\n- md5: {md5}\n  path: train.csv\n{more}")
 
 
-def lfs_server(server: Registry, held: set[str]) -> None:
-    """A server of the batch API as its specification has it."""
-
-    async def batch(request: web.Request) -> web.Response:
-        assert request.method == "POST"
-        assert request.headers["Accept"] == request.headers["Content-Type"] == MEDIA
-        wanted = await request.json()
-        assert wanted["operation"] == "download"
-        if request.headers.get("Authorization") != "Basic bWU6c2VjcmV0":
-            return web.json_response({"message": "Credentials needed"}, status=401, content_type=MEDIA)
-        answered = []
-        for one in wanted["objects"]:
-            found = {"actions": {"download": {"href": f"{server.url}/content/{one['oid']}"}}}
-            gone = {"error": {"code": 404, "message": "Object does not exist"}}
-            answered.append({**one, **(found if one["oid"] in held else gone)})
-        return web.json_response({"transfer": "basic", "objects": answered}, content_type=MEDIA)
-
-    server.ask("/team/models.git/info/lfs/objects/batch", batch)
-
-
 async def ask_about(ask: Asking, ref: Ref, *, again: bool = False) -> Ref:
     return await ask.resolver.resolve(ref, lambda _ref: ask.access, ttl=300, again=again)
 
 
-def at_lfs(server: Registry, password: str = "secret") -> Access:
-    return Access(lfs_endpoint(f"{server.url}/team/models"), {"username": "me", "password": password}, scope=password)
+def at_lfs(lfs: GitLfs, token: str, repository: str = "team/models") -> Access:
+    return Access(lfs_endpoint(lfs.remote(repository)), {"token": token}, scope=token)
 
 
-async def test_git_lfs_has_it_or_not(server: Registry, ask: Asking) -> None:
-    lfs_server(server, {OID})
-    ask.access = at_lfs(server)
-    there, absent = await ask_about(ask, pointer(OID)), await ask_about(ask, pointer(OTHER))
-    assert (there.unresolved, str(there.digest)) == (None, f"sha256:{OID}")
+async def pushed(lfs: GitLfs, folder: Path, content: bytes) -> Ref:
+    """The reference in the pointer that `git lfs` has made of content."""
+    repository = GitRepository(folder / "models.git")
+    await lfs.push("team/models", {"weights.bin": content}, repository)
+    return tracked("weights.bin", repository.read("weights.bin").decode())
+
+
+async def test_git_lfs_has_it_or_not(lfs: GitLfs, ask: Asking, tmp_path: Path) -> None:
+    held = await pushed(lfs, tmp_path, b"held by the server")
+    reader = lfs.token("team/models", "read")
+    ask.access = at_lfs(lfs, reader)
+    there, absent = await ask_about(ask, held), await ask_about(ask, pointer(OTHER))
+    assert (there.unresolved, str(there.digest)) == (
+        None,
+        f"sha256:{hashlib.sha256(b'held by the server').hexdigest()}",
+    )
     assert there.identity is not None
     assert there.identity.resolved_at
     assert (absent.unresolved, str(absent.digest)) == ("not-found", f"sha256:{OTHER}")
+    ask.access = Access(f"{lfs.url}/no/git/lfs", {"token": reader}, scope="elsewhere")
+    assert (await ask_about(ask, held)).unresolved == "not-found"
+    user = {"username": "_jwt", "password": lfs.token("team/models", "read")}
+    ask.access = Access(lfs_endpoint(lfs.remote("team/models")), user, scope="basic")
+    found = await ask_about(ask, held)
+    assert found.identity is not None
+    assert found.identity.resolved_at
 
 
-async def test_what_git_lfs_loses_is_noticed(server: Registry, ask: Asking) -> None:
-    lfs_server(server, {OID})
-    ask.access = at_lfs(server)
-    assert (await ask_about(ask, pointer(OID))).unresolved is None
-    lfs_server(server, set())
-    assert (await ask_about(ask, pointer(OID))).unresolved is None
-    assert (await ask_about(ask, pointer(OID), again=True)).unresolved == "not-found"
+async def test_why_git_lfs_has_nothing_to_give(lfs: GitLfs, tmp_path: Path) -> None:
+    content = b"of sixteen bytes"
+    held = await pushed(lfs, tmp_path, content)
+    access = at_lfs(lfs, lfs.token("team/models", "read"))
+    async with Fetcher() as fetcher:
+        with pytest.raises(RegistryError, match="no such object"):
+            await present(fetcher, access, pointer(OTHER))
+        with pytest.raises(RegistryError, match="another size"):
+            await present(fetcher, access, pointer(hashlib.sha256(content).hexdigest()))
+        await present(fetcher, access, held)
+
+
+async def test_what_git_lfs_loses_is_noticed(lfs: GitLfs, ask: Asking, tmp_path: Path) -> None:
+    held = await pushed(lfs, tmp_path, b"lost soon")
+    ask.access = at_lfs(lfs, lfs.token("team/models", "read"))
+    assert (await ask_about(ask, held)).unresolved is None
+    await lfs.lose("team/models", b"lost soon")
+    assert (await ask_about(ask, held)).unresolved is None
+    assert (await ask_about(ask, held, again=True)).unresolved == "not-found"
 
 
 @pytest.mark.parametrize(
@@ -94,15 +109,15 @@ async def test_what_git_lfs_loses_is_noticed(server: Registry, ask: Asking) -> N
 )
 async def test_answers_of_git_lfs_that_say_nothing(server: Registry, ask: Asking, body: object, reason: str) -> None:
     server.json("/team/models.git/info/lfs/objects/batch", body)
-    ask.access = at_lfs(server)
+    ask.access = Access(lfs_endpoint(f"{server.url}/team/models"))
     found = await ask_about(ask, pointer(OID))
     # what the text pins stays certain unless somebody says that it is not there
     assert found.unresolved == ("not-found" if reason == "not-found" else None)
 
 
-async def test_git_lfs_that_refuses_leaves_what_the_text_says(server: Registry, ask: Asking) -> None:
-    lfs_server(server, {OID})
-    ask.access = at_lfs(server, "wrong")
+@pytest.mark.parametrize("repository", ["team/others", ""])
+async def test_git_lfs_that_refuses_leaves_what_the_text_says(lfs: GitLfs, ask: Asking, repository: str) -> None:
+    ask.access = at_lfs(lfs, lfs.token(repository) if repository else "no token")
     found = await ask_about(ask, pointer(OID))
     assert (found.unresolved, str(found.digest)) == (None, f"sha256:{OID}")
     assert found.identity is not None

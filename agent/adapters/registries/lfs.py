@@ -38,19 +38,23 @@ async def present(fetcher: Fetcher, access: Access, ref: Ref) -> Found:
     answer = await fetcher.get(
         url, endpoint=access.endpoint, headers=headers, method="POST", json=asked, scope=access.scope
     )
-    if answer.status in {401, 403}:
-        raise RegistryError("auth", "the Git LFS server refuses the credentials of the policy, or asks for some")
-    if answer.status == 404:
-        raise RegistryError("not-found", "there is no Git LFS server for the repository at that address")
-    if answer.status != 200:
-        raise RegistryError("unreadable", f"the Git LFS server answers with status {answer.status}")
-    found = next((one for one in answer.json(_Batch, "the Git LFS server").objects if one.oid == oid), None)
+    if answer.status == 422:  # some servers refuse a single object by the status of the answer
+        raise _refusal(answer.status)
+    batch = answer.expected("the Git LFS server", "object or repository").json(_Batch, "the Git LFS server")
+    found = next((one for one in batch.objects if one.oid == oid), None)
     if found is None:
         raise RegistryError("unreadable", "the Git LFS server does not answer for the object that it was asked about")
     if found.error is not None:
-        if found.error.code in {404, 410}:
-            raise RegistryError("not-found", "the Git LFS server has no such object: it was not pushed, or is gone")
-        raise RegistryError("unreadable", f"the Git LFS server says {found.error.code} of the object")
+        raise _refusal(found.error.code)
     if not (found.actions or {}).get("download"):
         raise RegistryError("unreadable", "the Git LFS server names no place to download the object from")
     return Found()
+
+
+def _refusal(code: int) -> RegistryError:
+    if code in {404, 410}:
+        return RegistryError("not-found", "the Git LFS server has no such object: it was not pushed, or is gone")
+    if code == 422:
+        told = "the Git LFS server does not accept the pointer: it may have the object with another size"
+        return RegistryError("unreadable", told)
+    return RegistryError("unreadable", f"the Git LFS server says {code} of the object")

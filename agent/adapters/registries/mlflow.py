@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -144,7 +145,8 @@ async def _cataloged(fetcher: Fetcher, access: Access, name: str, below: str) ->
     """What Unity Catalog has under a name; None if that is not whom the endpoint belongs to. Raises RegistryError."""
     url = f"{access.base('')}/api/2.1/unity-catalog/models/{quote(name, safe='')}/{below}"
     answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
-    if answer.status == 404 and b'"error_code"' not in answer.body:
+    # MLflow with users refuses what it does not know; Databricks says by its own codes what it refuses
+    if answer.status in {403, 404} and b'"error_code"' not in answer.body:
         return None
     return _registered(answer.expected("Unity Catalog", "model, version or alias").json(_Version, "Unity Catalog"))
 
@@ -172,12 +174,12 @@ async def _ask(fetcher: Fetcher, access: Access, method: str, url: str, json: ob
     answer = await fetcher.get(
         url, endpoint=access.endpoint, headers=headers, method=method, json=json, scope=access.scope
     )
-    if answer.status in {401, 403}:
-        raise RegistryError("auth", "MLflow refuses the credentials of the policy, or asks for some")
-    # an alias that does not exist is an invalid parameter to it
+    if answer.status == 403:
+        told = "MLflow does not let the user of the policy read it, or it does not exist, which it tells to few"
+        raise RegistryError("auth", told)
+    # an alias that does not exist is an invalid parameter to it, and so is a stage
     no_alias = answer.status == 400 and b"alias" in answer.body and b"not found" in answer.body
-    if answer.status == 404 or b"RESOURCE_DOES_NOT_EXIST" in answer.body or no_alias:
-        raise RegistryError("not-found", "MLflow has no such model, version or alias")
-    if answer.status != 200:
-        raise RegistryError("unreadable", f"MLflow answers with status {answer.status}")
-    return answer.json(dict[str, object], "MLflow")
+    no_stage = answer.status == 400 and b"Invalid Model Version stage" in answer.body
+    if b"RESOURCE_DOES_NOT_EXIST" in answer.body or no_alias or no_stage:
+        answer = replace(answer, status=404)
+    return answer.expected("MLflow", "model, version, alias or stage").json(dict[str, object], "MLflow")

@@ -1,0 +1,59 @@
+"""The Python servers that tests ask: a virtual environment of their own, in the cache.
+
+They are pinned by hash in ``requirements-servers.lock``. Beside our own packages they would decide which versions of
+those we can have.
+"""
+
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from testbed.binaries import BuildError, Progress, content_key, last_lines, silent
+from testbed.cache import cache_dir, exclusive
+
+LOCK = Path(__file__).parent.parent / "requirements-servers.lock"
+NAME = "python-servers"
+
+
+def servers_python(progress: Progress = silent) -> Path:
+    """The interpreter that has the servers as modules, set up first where needed. Blocks, for seconds when it does.
+
+    Raises BuildError.
+    """
+    entry = _entry()
+    if not entry.exists():
+        with exclusive(cache_dir() / "locks" / f"{NAME}.lock"):
+            if not entry.exists():
+                progress(f"{NAME}: installing (usually 10 s)")
+                _install(entry)
+    return entry / "bin" / "python"
+
+
+def servers_missing() -> bool:
+    """Whether the environment is not there yet."""
+    return not _entry().exists()
+
+
+def _entry() -> Path:
+    # An environment has links into the installation of Python that it was made with.
+    key = content_key([LOCK], [sys.platform, platform.machine(), sys.version, sys.base_prefix])
+    return cache_dir() / "venv" / f"{NAME}-{key}"
+
+
+def _install(entry: Path) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".installing-") as scratch:
+        # Modules are started with `python -m`, so that the environment may be moved.
+        target = Path(scratch, "out")
+        _uv("venv", "--python", sys.executable, target)
+        _uv("pip", "install", "--require-hashes", "--python", target / "bin" / "python", "--requirement", LOCK)
+        target.rename(entry)
+
+
+def _uv(*arguments: str | Path) -> None:
+    command = [sys.executable, "-m", "uv", "--no-cache", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(f"uv {arguments[0]} for {NAME} failed:\n{last_lines(done.stderr.splitlines())}")
