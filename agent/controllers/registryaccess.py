@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,18 +22,10 @@ from agent.api.changepolicy import ChangePolicy, Registry
 from agent.controllers.workloadidentity import WorkloadAccounts
 from agent.core.models import Ref
 from agent.core.registries.outcome import Missing, Reason
+from agent.core.registries.whom import entries_for
 from agent.errors import OperationError, WeirError
 from agent.telemetry.tokencache import Asker
 
-_SCHEMES: Final[Mapping[str, str]] = {
-    "hf-model": "hf",
-    "hf-dataset": "hf",
-    "azure-file": "azure",
-    "mlflow-version": "mlflow",
-    "mlflow-alias": "mlflow",
-    "mlflow-stage": "mlflow",
-    "mlflow-run": "mlflow",
-}
 _INDIRECT: Final = frozenset({"mlflow", "dvc", "delta", "model-registry"})
 """Schemes that lead to a store, for which another entry answers."""
 
@@ -138,7 +130,7 @@ def refused(reason: Reason, message: str) -> Access:
 
 def answers(registry: Registry, ref: Ref) -> bool:
     """Whether a registry of a policy is meant for a reference."""
-    if _SCHEMES.get(ref.scheme, ref.scheme) != registry.scheme:
+    if entries_for(ref.scheme) != registry.scheme:
         return False
     host = ref.canonical.partition("://")[2].partition("/")[0]
     return registry.host is None or registry.host.lower() == host.lower()

@@ -23,9 +23,11 @@ from agent.core.models.extract.workloads import ROOTS
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind, Operation
 from agent.core.models.ref import unresolved
+from agent.core.registries.whom import entries_for
 
 _HASH: Final = "0123456789abcdef" * 4
 _COMMIT: Final = _HASH[:40]
+_MD5: Final = _HASH[:32]
 _IMAGE_DIGEST: Final = f"sha256:{_HASH}"
 
 SPELLINGS: Final[tuple[tuple[Grammar, str], ...]] = (
@@ -67,7 +69,7 @@ SPELLINGS: Final[tuple[tuple[Grammar, str], ...]] = (
     (Grammar.GENERIC, "runs:/0123456789abcdef/model"),
     (Grammar.GENERIC, "wandb-artifact://entity/project/model:v3"),
     (Grammar.GENERIC, "wandb-artifact://entity/project/model:best"),
-    (Grammar.GENERIC, f"wandb-artifact://entity/project/model@{_HASH[:32]}"),
+    (Grammar.GENERIC, f"wandb-artifact://entity/project/model@{_MD5}"),
     (Grammar.WANDB, "entity/project/model:v3"),
     (Grammar.GENERIC, "modelscope://org/model:v1"),
     (Grammar.GENERIC, "ngc://nim/org/model:1.2"),
@@ -148,11 +150,15 @@ def page() -> str:
 def _spellings() -> Iterator[str]:
     yield "The same prefix can follow another grammar in another resource; the first column says whose rules apply."
     yield ""
-    yield from _table("Grammar", "Spelling", "Scheme", "Canonical", "Pinned")
+    yield "*Asked* is the `scheme` of the [entries of a policy](kinds/changepolicy.md#resolution) that answer for what the"
+    yield "text does not say; where it is empty, nobody can be asked."
+    yield ""
+    yield from _table("Grammar", "Spelling", "Scheme", "Canonical", "Pinned", "Asked")
     for grammar, spelling in SPELLINGS:
         ref = parse(spelling, grammar)
         pinned = str(ref.pinned).lower()
-        yield _row(grammar.value, f"`{_short(spelling)}`", ref.scheme, f"`{_short(ref.canonical)}`", pinned)
+        asked = entries_for(ref.scheme)
+        yield _row(grammar.value, f"`{_short(spelling)}`", ref.scheme, f"`{_short(ref.canonical)}`", pinned, asked)
 
 
 def _objects() -> Iterator[str]:
@@ -277,7 +283,9 @@ def _summary(reader: Callable[..., Any]) -> str:
 
 def _short(text: str) -> str:
     """*text* with long hashes abbreviated."""
-    return text.replace(_HASH, f"{_HASH[:8]}…").replace(_COMMIT, f"{_COMMIT[:8]}…")
+    for known in (_HASH, _COMMIT, _MD5):
+        text = text.replace(known, f"{known[:8]}…")
+    return text
 
 
 def _table(*titles: str) -> Iterator[str]:

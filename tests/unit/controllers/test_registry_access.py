@@ -12,10 +12,12 @@ from agent.adapters.identity import IdentityError, ServiceAccount
 from agent.adapters.kube.errors import NotFound
 from agent.adapters.registries import Access
 from agent.adapters.registries.logins import LoggedIn, Wanted
-from agent.api.changepolicy import ChangePolicy
+from agent.adapters.registries.resolver import SCHEMES as RESOLVED
+from agent.api.changepolicy import SCHEMES, ChangePolicy
 from agent.controllers.registryaccess import RegistryAccess
 from agent.controllers.workloadidentity import WorkloadAccounts
 from agent.core.models import Ref, parse
+from agent.core.registries.whom import entries_for
 
 SECRETS = {"login": {"username": "me", "password": "secret"}, "docker": {".dockerconfigjson": "{}"}, "no-text": None}
 
@@ -174,6 +176,10 @@ async def test_answers_that_others_credentials_gave_are_not_shared(spelling: str
     assert nobody is not None
     assert first.scope == again.scope
     assert len({first.scope, other.scope, nobody.scope}) == 3
+
+
+def test_there_is_somebody_to_ask_for_every_entry() -> None:
+    assert {entries_for(scheme) for scheme in RESOLVED} == set(SCHEMES)
 
 
 async def test_only_what_is_needed_is_read() -> None:
