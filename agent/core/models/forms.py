@@ -150,8 +150,8 @@ def page() -> str:
 def _spellings() -> Iterator[str]:
     yield "The same prefix can follow another grammar in another resource; the first column says whose rules apply."
     yield ""
-    yield "*Asked* is the `scheme` of the [entries of a policy](kinds/changepolicy.md#resolution) that answer for what the"
-    yield "text does not say; where it is empty, nobody can be asked."
+    yield "*Asked* is the `scheme` of the [entries of a policy](kinds/changepolicy.md#resolution) that answer for what"
+    yield "the text does not say; where it is empty, nobody can be asked."
     yield ""
     yield from _table("Grammar", "Spelling", "Scheme", "Canonical", "Pinned", "Asked")
     for grammar, spelling in SPELLINGS:
