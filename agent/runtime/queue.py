@@ -216,11 +216,16 @@ class WorkQueue(Generic[K]):
 
     async def calm(self) -> None:
         """Wait until no pass with news is under way or due, for up to `STAND_BACK` seconds."""
+        if not self._has_news():
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STAND_BACK):
-                while self._news or self._brings_news(self._first()):
+                while self._has_news():
                     self._calm.clear()
                     await self._calm.wait()
+
+    def _has_news(self) -> bool:
+        return self._news > 0 or self._brings_news(self._first())
 
     def _brings_news(self, key: K | None) -> bool:
         return key is not None and self._pending[key].priority >= Priority.SPEC

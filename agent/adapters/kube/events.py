@@ -28,7 +28,7 @@ class CoreEvents:
 
     def __init__(self, client: KubeClient) -> None:
         self._client = client
-        self._told: OrderedDict[tuple[str, ...], tuple[str, str, int]] = OrderedDict()
+        self._told: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
 
     async def create_event(
         self,
@@ -41,11 +41,11 @@ class CoreEvents:
         annotations: Mapping[str, str] | None = None,
     ) -> None:
         """Record an Event about an object reference; see `event_object`. Raises ApiError."""
-        about = tuple(regarding.get(part, "") for part in ("apiVersion", "kind", "namespace", "name", "uid"))
+        about = [regarding.get(part, "") for part in ("apiVersion", "kind", "namespace", "name", "uid")]
         # a message may be a list of a thousand objects, and thousands of events are remembered
-        key = (*about, event_type, reason, hashlib.sha256(message.encode()).hexdigest(), component)
-        now = dt.datetime.now(dt.UTC)
-        if await self._counted(key, now, annotations or {}):
+        same = "\0".join([*about, event_type, reason, message, component])
+        key, now = hashlib.sha256(same.encode()).digest(), dt.datetime.now(dt.UTC)
+        if await self._counted(key, _namespace(regarding), now, annotations or {}):
             return
         event = event_object(
             regarding,
@@ -56,18 +56,17 @@ class CoreEvents:
             annotations=annotations or {},
             now=now,
         )
-        metadata = event["metadata"]
-        await self._client.create(EVENTS, metadata["namespace"], event)
-        self._told[key] = (metadata["namespace"], metadata["name"], 1)
+        await self._client.create(EVENTS, _namespace(regarding), event)
+        self._told[key] = (event["metadata"]["name"], 1)
         if len(self._told) > _REMEMBERED:
             self._told.popitem(last=False)
 
-    async def _counted(self, key: tuple[str, ...], now: dt.datetime, annotations: Mapping[str, str]) -> bool:
+    async def _counted(self, key: bytes, namespace: str, now: dt.datetime, annotations: Mapping[str, str]) -> bool:
         """True if the Event was there; it may have expired, or may not be changed."""
         told = self._told.pop(key, None)
         if told is None:
             return False
-        namespace, name, count = told
+        name, count = told
         again = {
             "count": count + 1,
             "lastTimestamp": now.strftime(_STAMP),
@@ -77,7 +76,7 @@ class CoreEvents:
             await self._client.merge_patch(EVENTS, namespace, name, again)
         except ApiError:
             return False
-        self._told[key] = (namespace, name, count + 1)
+        self._told[key] = (name, count + 1)
         return True
 
 
@@ -103,7 +102,7 @@ def event_object(
         "kind": "Event",
         "metadata": {
             "name": f"{regarding['name'][:_NAME_LIMIT]}.{int(now.timestamp() * 1e9):x}",
-            "namespace": regarding.get("namespace") or "default",
+            "namespace": _namespace(regarding),
             "annotations": dict(annotations),
         },
         "involvedObject": dict(regarding),
@@ -116,3 +115,7 @@ def event_object(
         "lastTimestamp": stamp,
         "count": 1,
     }
+
+
+def _namespace(regarding: Mapping[str, str]) -> str:
+    return regarding.get("namespace") or "default"
