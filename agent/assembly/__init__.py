@@ -56,6 +56,9 @@ class Assembly:
             if role is not None:
                 self.services += role.services
                 self.led_services += role.led_services
+        if source and kustomize:
+            # what the last commit has left to be done makes room for the fetch of the next one
+            kustomize.queue.make_room_for(source.queue)
         if self._canary and source and kustomize:
             self._canary.write_back(home=kustomize.home, wake=source.look)
 

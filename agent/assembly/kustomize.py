@@ -75,6 +75,7 @@ class KustomizeRole:
         )
         controller = shared.passes.controller("kustomize", Kustomization, reconciler.reconcile)
         reconciler.attach(controller)
+        self.queue = controller.queue
         self._wake(controller.queue, reconciler.overtake)
         wire_triggers(shared)
         follow_content(shared, controller.queue)

@@ -31,6 +31,7 @@ class SourceRole:
         controller = shared.passes.controller("source", GitRepository, reconciler.reconcile)
         watch_objects(repositories, controller.queue)
         registry.subscribe_artifacts(include_changed(repositories, controller.queue))
+        self.queue = controller.queue
         self.look = partial(controller.queue.add, priority=Priority.REVISION)
         self.services: list[Service] = []
         tracked = TrackedContent(

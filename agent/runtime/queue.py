@@ -6,7 +6,8 @@ The contract, which the property tests restate as a model:
 * a key is handed out when it is due, the highest priority first, then the earliest due time, then the first added;
 * a key that is being worked on is never handed out; added meanwhile, it is handed out after `done`;
 * a key that brings no news of its own (start-up, catching up, an interval) stays back while passes that do are under
-  way, for up to a second of them, so that these have the API server and the interpreter for themselves;
+  way, for up to a second of them, so that these have the API server and the interpreter for themselves; also passes of
+  other queues, if it is told to make room for those;
 * back-off belongs to the queue: `retry` counts a failure of the key, `forget` clears the count.
 
 Deciding is synchronous (`take`, `next_due`) and only `get` waits. Everything runs on the loop's thread, but for the
@@ -24,7 +25,7 @@ import random
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from agent.runtime.backoff import Backoff
 
@@ -73,6 +74,31 @@ class QueueObserver(Protocol):
         """A key's pass took so many seconds."""
 
 
+class News:
+    """Passes with news that are under way, all of one queue. The events `over` are set when the last of them ends."""
+
+    def __init__(self, over: list[asyncio.Event]) -> None:
+        self.over = over
+        self.under_way = 0
+        self._since = 0.0
+
+    def begin(self, now: float) -> None:
+        """One more, at the time `now`."""
+        self._since = self._since if self.under_way else now
+        self.under_way += 1
+
+    def end(self) -> None:
+        """One less."""
+        self.under_way -= 1
+        if not self.under_way:
+            for event in self.over:
+                event.set()
+
+    def room_until(self) -> float:
+        """Until when what brings no news makes room; negative infinity if there is nobody to make room for."""
+        return self._since + STAND_BACK if self.under_way else float("-inf")
+
+
 class WorkQueue(Generic[K]):
     """See the module. Times are seconds of `clock` (monotonic)."""
 
@@ -91,13 +117,13 @@ class WorkQueue(Generic[K]):
         self._pending: dict[K, _Pending] = {}
         self._working: dict[K, tuple[float, Priority]] = {}
         self._failures: dict[K, int] = {}
-        self._news = 0
-        self._news_since = 0.0
-        self._calm = asyncio.Event()
         self._later: list[tuple[float, int, K]] = []
         self._ready: list[tuple[int, float, int, int, K]] = []
         self._counter = itertools.count()
         self._changed = asyncio.Event()
+        self._calm = asyncio.Event()
+        self.news = News([self._changed, self._calm])
+        self._before = [self.news]
 
     def __len__(self) -> int:
         """Pending keys, due or not, without those being worked on."""
@@ -142,10 +168,7 @@ class WorkQueue(Generic[K]):
         if since is not None and self._observer is not None:
             self._observer.finished(self._clock() - since)
         if priority >= Priority.SPEC:
-            self._news -= 1
-            if not self._news:
-                self._changed.set()
-                self._calm.set()
+            self.news.end()
         item = self._pending.get(key)
         if item is not None:
             self._schedule(key, item)
@@ -183,8 +206,7 @@ class WorkQueue(Generic[K]):
         item = self._pending.pop(key)
         self._working[key] = (now, item.priority)
         if item.priority >= Priority.SPEC:
-            self._news_since = self._news_since if self._news else now
-            self._news += 1
+            self.news.begin(now)
         if self._observer is not None:
             self._observer.taken(max(now - item.due, 0.0))
         return key, item.priority
@@ -225,20 +247,26 @@ class WorkQueue(Generic[K]):
                     await self._calm.wait()
 
     def _has_news(self) -> bool:
-        return self._news > 0 or self._brings_news(self._first())
+        return self.news.under_way > 0 or self._brings_news(self._first())
 
     def _brings_news(self, key: K | None) -> bool:
         return key is not None and self._pending[key].priority >= Priority.SPEC
 
+    def make_room_for(self, other: WorkQueue[Any]) -> None:
+        """Hold back what brings no news for passes with news of another queue as well."""
+        self._before.append(other.news)
+        other.news.over.append(self._changed)
+
     def _stands_back(self, key: K, now: float) -> bool:
-        return self._news > 0 and now - self._news_since < STAND_BACK and not self._brings_news(key)
+        return not self._brings_news(key) and now < self._room_until()
+
+    def _room_until(self) -> float:
+        return max(news.room_until() for news in self._before)
 
     def _back_again(self) -> float | None:
         """When the first of those that are due stands back no longer, None if it does not."""
         key = self._first()
-        if key is None or not self._stands_back(key, self._clock()):
-            return None
-        return self._news_since + STAND_BACK
+        return self._room_until() if key is not None and self._stands_back(key, self._clock()) else None
 
     def _first(self) -> K | None:
         """The first of those that are due, None if none is."""

@@ -7,7 +7,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -272,6 +272,16 @@ def test_get_wakes_when_a_pass_ends_that_held_the_only_key() -> None:
     run(main())
 
 
+async def first_after(queue: WorkQueue[str], seconds: float, happens: Callable[[], None]) -> str:
+    """What is handed out when something happens after so many seconds, and not before."""
+    async with asyncio.TaskGroup() as group:
+        getter = group.create_task(queue.get())
+        await asyncio.sleep(seconds)
+        assert not getter.done()
+        happens()
+    return getter.result()[0]
+
+
 def test_what_only_catches_up_waits_for_an_urgent_pass_but_not_for_long() -> None:
     async def main() -> None:
         queue: WorkQueue[str] = WorkQueue(clock=now)
@@ -280,12 +290,8 @@ def test_what_only_catches_up_waits_for_an_urgent_pass_but_not_for_long() -> Non
         queue.add("changed", Priority.REVISION)
         start = now()
         assert (await queue.get())[0] == "changed"
-        async with asyncio.TaskGroup() as group:
-            getter = group.create_task(queue.get())
-            await asyncio.sleep(STAND_BACK / 2)
-            assert not getter.done()
-            queue.done("changed")
-        assert (getter.result()[0], now() - start) == ("one", pytest.approx(STAND_BACK / 2))
+        assert await first_after(queue, STAND_BACK / 2, lambda: queue.done("changed")) == "one"
+        assert now() - start == pytest.approx(STAND_BACK / 2)
         queue.add("slow", Priority.REVISION)
         assert (await queue.get())[0] == "slow"
         start = now()
@@ -295,6 +301,32 @@ def test_what_only_catches_up_waits_for_an_urgent_pass_but_not_for_long() -> Non
         assert (await queue.get())[0] == "beside it"
         assert (await queue.get())[0] == "three", "news beside news that takes long is no reason to begin again"
         assert now() - start == pytest.approx(STAND_BACK)
+
+    run(main())
+
+
+def test_what_only_catches_up_makes_room_for_the_news_of_another_queue_too() -> None:
+    async def main() -> None:
+        sources, queue = WorkQueue[str](clock=now), WorkQueue[str](clock=now)
+        queue.make_room_for(sources)
+        for key in ("one", "two"):
+            queue.add(key, Priority.CATCH_UP)
+            sources.add("quiet", Priority.RESYNC)
+        sources.add("asked", Priority.REQUESTED)
+        start = now()
+        assert (await sources.get())[0] == "asked"
+        assert await first_after(queue, STAND_BACK / 2, lambda: queue.add("changed", Priority.REVISION)) == "changed"
+        queue.done("changed")
+        assert await first_after(queue, STAND_BACK / 4, lambda: sources.done("asked")) == "one"
+        assert now() - start == pytest.approx(STAND_BACK * 3 / 4)
+        sources.add("slow", Priority.REQUESTED)
+        assert (await sources.get())[0] == "slow"
+        assert (await queue.get())[0] == "two"
+        assert now() - start == pytest.approx(STAND_BACK * 7 / 4)
+        sources.done("slow")
+        queue.add("changed", Priority.REVISION)
+        assert (await queue.get())[0] == "changed"
+        assert sources.take() is not None, "nothing is held back for the queue that makes room"
 
     run(main())
 
