@@ -217,7 +217,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     """ServiceAccount of the policy's namespace that logs in with the provider; absent: the agent."""
     region: str | None = None
     """Region of the buckets, with provider aws; absent: that of the agent, or what S3 says it is."""
-    remote: Annotated[str, schema(pattern=r"^(s3|gs|azure|https?)://.+$")] | None = None
+    remote: Annotated[str, schema(pattern=r"^(s3|gs|azure|https?|hdfs|lakefs)://.+$")] | None = None
     """Address of a DVC remote or of Delta tables, such as s3://bucket/folder; another entry answers for the store."""
 
 

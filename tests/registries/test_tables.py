@@ -90,6 +90,18 @@ async def test_a_table_that_changes_floats(lake: Lake) -> None:
     assert told(await lake("delta://lake/t")) == ("1", "delta-version:1", None)  # nothing tells the table's id any more
 
 
+async def test_a_table_in_a_branch_of_lakefs(server: Registry, ask: Asking) -> None:
+    where = "/api/v1/repositories/repo"
+    objects = f"{where}/refs/main/objects"
+    server.json(f"{where}/branches/main", {"commit_id": "c" * 64})
+    server.put(f"{objects}?path=t%2F_delta_log%2F_last_checkpoint", lambda: web.Response(text='{"version": 20}'))
+    server.put(
+        f"{objects}?path=t%2F_delta_log%2F{21:020}.crc", lambda: web.Response(text=f'{{"metadata": {{"id": "{ID}"}}}}')
+    )
+    server.json(f"{objects}/stat?path=t%2F_delta_log%2F{21:020}.json", {"path": "x", "checksum": "e", "size_bytes": 1})
+    assert told(await ask("delta+lakefs://repo/main/t")) == ("21", f"delta:{ID}@21", None)
+
+
 async def test_a_version_that_the_text_names(lake: Lake) -> None:
     lake.first, lake.last = 5, 9
     lake.files[f"{3:020}.checkpoint.parquet"] = "PAR1"

@@ -85,6 +85,17 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
+async def content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
+    """A small object. Raises RegistryError."""
+    found = _REFERENCE.match(canonical)
+    if found is None or not found[3]:
+        raise RegistryError("unsupported", "the reference names no object")
+    where = f"{access.required('lakeFS')}/api/v1/repositories/{quote(found[1])}/refs/{quote(found[2], safe='')}/objects"
+    url = f"{where}?{urlencode({'path': found[3]})}"
+    answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
+    return answer.expected("lakeFS", "object").body
+
+
 async def _commit(ask: Callable[[str], Awaitable[Answer]], where: str, revision: str) -> str:
     if re.fullmatch(r"[0-9a-f]{64}", revision):
         return revision

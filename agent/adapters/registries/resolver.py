@@ -69,6 +69,7 @@ _CONTENT: Final[Mapping[str, Read]] = {
     "gs": objects.gs_content,
     "azure": objects.azure_content,
     "http": web.content,
+    "lakefs": lakefs.content,
 }
 LookUp = Callable[[Fetcher, Access, str], Awaitable[Registered]]
 _BY_NAME: Final[Mapping[str, LookUp]] = {
