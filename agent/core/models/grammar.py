@@ -83,7 +83,7 @@ _ENCRYPTED: Final = "ENC[AES256_GCM,"
 _AS_OF: Final = re.compile(r"[?&](?:version|timestamp)asof=", re.IGNORECASE)
 _TABLES_IN: Final = frozenset({"s3", "s3a", "gs", "abfs", "abfss", "azure", "http", "https", "hdfs", "lakefs"})
 """Schemes of stores whose addresses are of a Delta table if they ask for a version or a time."""
-_REVISED: Final = frozenset({"hf-model", "hf-dataset", "modelscope", "git", "oci", "ngc"})
+_REVISED: Final = frozenset({"hf-model", "hf-dataset", "modelscope", "git", "oci", "ngc", "wandb", "model-registry"})
 """Schemes whose parsers make the revision of a flag part of the canonical form themselves."""
 _NEVER_FILES: Final = frozenset({Grammar.OLLAMA, Grammar.MODELSCOPE, Grammar.NGC, Grammar.WANDB})
 _BARE: Final[Mapping[Grammar, Parser]] = {

@@ -120,6 +120,7 @@ def wandb(spelled: Spelled) -> Ref:
         known = Digest("md5", digest, "manifest", "md5") if re.fullmatch(r"[0-9a-f]{32}", digest) else None
         return Ref(spelled.text, "wandb", f"wandb-artifact://{name}@{digest}", True, Identity(revision=digest), known)
     name, _, alias = body.partition(":")
+    alias = alias or spelled.revision or ""
     canonical = f"wandb-artifact://{name}:{alias or 'latest'}"
     if re.fullmatch(r"v\d+", alias):
         return Ref(spelled.text, "wandb", canonical, True, Identity(version=alias))
@@ -152,6 +153,8 @@ def model_registry(spelled: Spelled) -> Ref:
     """Kubeflow model registry: ``[host/]name[/version]``; a version pins."""
     body = spelled.body.partition("?")[0].strip("/")
     version = registered(body)[2]
+    if not version and spelled.revision:
+        version, body = spelled.revision, f"{body}/{spelled.revision}"
     canonical = f"model-registry://{body}"
     if version:
         return Ref(spelled.text, "model-registry", canonical, True, Identity(version=version))

@@ -87,6 +87,23 @@ SPELLINGS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("grammar", "spelling", "canonical", "pinned"),
+    [
+        (G.WANDB, "e/p/m", "wandb-artifact://e/p/m:v3", True),
+        (G.WANDB, "e/p/m:best", "wandb-artifact://e/p/m:best", False),
+        (G.KSERVE, "model-registry://m", "model-registry://m/v3", True),
+        (G.KSERVE, "model-registry://h:80/m", "model-registry://h:80/m/v3", True),
+        (G.KSERVE, "model-registry://m/v1", "model-registry://m/v1", True),
+        (G.NGC, "org/m", "ngc://org/m:v3", True),
+        (G.MODELSCOPE, "org/m", "modelscope://org/m@v3", False),
+    ],
+)
+def test_a_revision_in_another_field(grammar: Grammar, spelling: str, canonical: str, pinned: object) -> None:
+    ref = parse(spelling, grammar, revision="v3")
+    assert (ref.canonical, ref.pinned) == (canonical, pinned)
+
+
 @pytest.mark.parametrize(("grammar", "spelling", "scheme", "canonical", "pinned"), SPELLINGS, ids=lambda v: str(v)[:60])
 def test_spelling(grammar: Grammar, spelling: str, scheme: str, canonical: str, pinned: object) -> None:
     ref = parse(spelling, grammar)
