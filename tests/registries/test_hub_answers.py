@@ -54,6 +54,29 @@ async def test_only_files_that_are_served_make_the_digest(
     assert before.identity != after.identity
 
 
+@pytest.mark.parametrize(
+    ("beside", "added", "same"),
+    [
+        ("w.safetensors", "tf_model.h5", True),
+        ("w.safetensors", "flax_model.msgpack", True),
+        ("w.safetensors", "rust_model.ot", True),
+        ("w.safetensors", "onnx/model.onnx", False),
+        ("w.safetensors", "pytorch_model.bin", False),
+        ("pytorch_model.bin", "tf_model.h5", False),
+    ],
+)
+async def test_weights_that_no_server_of_the_others_loads(
+    server: Registry, ask: Asking, beside: str, added: str, same: bool
+) -> None:
+    server.json("/api/models/org/m/revision/main", {"sha": A})
+    files = [{"type": "file", "path": beside, "oid": "3" * 40, "size": 30}]
+    server.json(f"/api/models/org/m/tree/{A}", files)
+    before = await ask("hf://org/m", ttl=0)
+    files.append({"type": "file", "path": added, "oid": "4" * 40, "size": 9})
+    assert ((await ask("hf://org/m", ttl=0)).digest == before.digest) is same
+    assert (await ask(f"hf://org/m@main/{added}")).digest is not None
+
+
 async def test_one_file_of_a_repository(server: Registry, ask: Asking) -> None:
     hub(server)
     ref = await ask("hf://org/m@main/w.safetensors")

@@ -17,6 +17,8 @@ _NEVER_LOADED: Final = re.compile(
     re.IGNORECASE,
 )
 
+_PASSED_OVER: Final = (".h5", ".msgpack", ".ot")
+
 
 class File(NamedTuple):
     """A file or object: its path below the listing, its size in bytes, a validator, and which kind that is."""
@@ -28,8 +30,14 @@ class File(NamedTuple):
 
 
 def served(files: Iterable[File], wanted: Callable[[str], bool] = lambda _path: True) -> list[File]:
-    """Those files that a loader may read: cards, licences and pictures change nothing that is served."""
-    return [file for file in files if wanted(file.path) and not _NEVER_LOADED.search(file.path)]
+    """Those files that a loader may read: cards, licences and pictures change nothing that is served.
+
+    Neither do weights in the formats of TensorFlow, Flax and Rust beside safetensors, which loaders prefer.
+    """
+    kept = [file for file in files if wanted(file.path) and not _NEVER_LOADED.search(file.path)]
+    if any(file.path.endswith(".safetensors") for file in kept):
+        return [file for file in kept if not file.path.endswith(_PASSED_OVER)]
+    return kept
 
 
 def files_digest(files: Iterable[File]) -> Digest:
