@@ -57,6 +57,14 @@ async def test_an_alias_of_wandb(server: Registry, ask: Asking) -> None:
     }
 
 
+@pytest.mark.parametrize(("size", "known"), [(512, 512), ("512", 512), (None, None), ("x", None), (-1, None)])
+async def test_sizes_of_wandb(server: Registry, ask: Asking, size: object, known: int | None) -> None:
+    Wandb(server).data = member(size=size)
+    ref = await ask("wandb-artifact://team/project/model:best")
+    assert ref.size is not None
+    assert ref.size.bytes == known
+
+
 async def test_a_collection_of_a_registry_of_wandb_is_its_organizations(server: Registry, ask: Asking) -> None:
     hub = Wandb(server)
     assert (await ask("wandb-artifact://acme/wandb-registry-model/m:production")).unresolved is None

@@ -21,6 +21,8 @@ PUBLIC: Final = "https://api.wandb.ai"
 _REFERENCE: Final = re.compile(r"^wandb-artifact://([^/:@]+)/([^/:@]+)/([^/:@]+)([:@])(.+)$")
 _REGISTRY: Final = "wandb-registry-"
 _MD5: Final = re.compile(r"^[0-9a-f]{32}$")
+_WHOLE: Final = re.compile(r"^[0-9]{1,19}$")
+"""A size is of the type Int64, which servers write as a number or as text."""
 _MEMBER: Final = """query($entity: String!, $project: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
     artifactCollectionMembership(name: $name) { versionIndex artifact { state digest size fileCount } }
@@ -32,7 +34,7 @@ _ORGANIZATION: Final = "query($name: String!) { organization(name: $name) { orgE
 class _Artifact(msgspec.Struct, rename="camel"):
     state: str = ""
     digest: str = ""
-    size: int | None = None
+    size: int | str | None = None
     file_count: int | None = None
 
 
@@ -86,10 +88,11 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
 def _found(member: _Member, artifact: _Artifact, digest: str) -> Found:
     if not _MD5.match(artifact.digest) or member.version_index is None or (digest and digest != artifact.digest):
         raise RegistryError("unreadable", "Weights & Biases gives no digest of the artifact, or another one's")
+    size = str(artifact.size)
     return Found(
         version=f"v{member.version_index}",
         digest=Digest("md5", artifact.digest, "manifest", "md5"),
-        size=Size(bytes=artifact.size, files=artifact.file_count),
+        size=Size(bytes=int(size) if _WHOLE.match(size) else None, files=artifact.file_count),
     )
 
 
