@@ -32,7 +32,7 @@ bench: ## what a commit, an idle hour and a drift cost; APPS=20,200,1000 takes a
 lock: ## refresh the lock files from pyproject.toml
 	@$(BOOTSTRAP) --no-control-plane
 	$(LOCK) pyproject.toml --extra otel --extra dev -o requirements-dev.lock
-	$(LOCK) --group servers -o requirements-servers.lock
+	$(LOCK) --group programs -o requirements-programs.lock
 	$(LOCK) pyproject.toml --extra otel --constraint requirements-dev.lock -o requirements.lock # what ships is what was tested
 
 clean: ## remove what was made in this folder; the cache of built programs stays

@@ -9,7 +9,7 @@ import sys
 import time
 
 from testbed.binaries import CRD_SOURCES, PROGRAMS, BuildError, crd_files, ensure, missing
-from testbed.pythonservers import NAME, servers_missing, servers_python
+from testbed.pythonprograms import NAME, programs_missing, programs_python
 from testbed.toolchain import ToolchainError
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "check":
-            return 1 if missing() or servers_missing() else 0
+            return 1 if missing() or programs_missing() else 0
         return _build(chosen.names or [*PROGRAMS, "crds", NAME], _Reporter(chosen.every))
     except (BuildError, ToolchainError, ValueError) as failure:
         print(f"error: {failure}", file=sys.stderr)
@@ -57,7 +57,7 @@ def _build(names: list[str], report: _Reporter) -> int:
         for source in CRD_SOURCES:
             crd_files(source, progress=report)
     if NAME in names:
-        servers_python(report)
+        programs_python(report)
     return 0
 
 

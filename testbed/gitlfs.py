@@ -14,7 +14,7 @@ from pathlib import Path
 from testbed.binaries import ensure
 from testbed.git.repository import GitRepository
 from testbed.ports import free_port
-from testbed.pythonservers import servers_python
+from testbed.pythonprograms import programs_python
 from testbed.webserver import web_server
 
 
@@ -86,7 +86,7 @@ class GitLfs:
 @asynccontextmanager
 async def git_lfs(folder: Path) -> AsyncIterator[GitLfs]:
     """A server that keeps everything in `folder`. Raises ProcessError or BuildError."""
-    python = await asyncio.to_thread(servers_python)
+    python = await asyncio.to_thread(programs_python)
     program = (await asyncio.to_thread(ensure, "git-lfs"))["git-lfs"]
     key = secrets.token_hex(32)
     stored = {"factory": "giftless.transfer.basic_streaming:factory"}

@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from testbed.ports import free_port
-from testbed.pythonservers import servers_python
+from testbed.pythonprograms import programs_python
 from testbed.webserver import web_server
 
 ADMINISTRATOR = ("admin", "what only the administrator knows")
@@ -110,7 +110,7 @@ class Mlflow:
 @asynccontextmanager
 async def mlflow(folder: Path) -> AsyncIterator[Mlflow]:
     """A server that keeps everything in `folder`. Raises ProcessError or BuildError."""
-    python = await asyncio.to_thread(servers_python)
+    python = await asyncio.to_thread(programs_python)
     configuration = folder / "basic_auth.ini"
     await asyncio.to_thread(configuration.write_text, _CONFIGURATION.format(folder=folder, login=ADMINISTRATOR))
     port = free_port()

@@ -9,7 +9,8 @@ from aiohttp import web
 
 from agent.adapters.registries import Access, Resolver
 from agent.adapters.registries.fetcher import Fetcher
-from agent.core.models import Grammar, Ref, parse
+from agent.core.models import Blob, Grammar, Ref, parse
+from agent.core.models.extract.files import file_slots
 from testbed.ports import free_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -97,3 +98,15 @@ async def asking(server: Registry, *, seconds: float = 30.0) -> AsyncIterator[As
     """A resolver for one server."""
     async with Fetcher(seconds=seconds) as fetcher:
         yield Asking(Resolver(fetcher, deadline=60.0), server.url)
+
+
+def tracked(path: str, text: str) -> Ref:
+    """The reference in a file of a repository."""
+    (slot,) = file_slots(path, Blob(text.encode()))
+    return slot.ref
+
+
+async def ask_remote(ask: Asking, store: Access | None, ref: Ref, remote: str) -> Ref:
+    """What is known of a reference of DVC whose content is in a remote, for which `store` answers."""
+    dvc = Access(remote=remote, scope=remote)
+    return await ask.resolver.resolve(ref, lambda asked: dvc if asked.scheme == "dvc" else store, ttl=300)

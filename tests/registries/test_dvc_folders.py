@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -11,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from agent.adapters.registries import Access
-from agent.core.models import Blob, Ref
-from agent.core.models.extract.files import file_slots
+from agent.core.models import Ref
 from testbed.aws import Aws
-from tests.registries.registry_servers import Asking, Registry
+from testbed.dvc import dvc_push
+from tests.registries.registry_servers import Asking, Registry, ask_remote, tracked
 
 FILES = {"a.csv": "1" * 32, "deep/b.csv": "2" * 32}
 
@@ -24,8 +25,7 @@ def folder(files: dict[str, str]) -> tuple[Ref, bytes]:
     listed = [{"md5": digest, "relpath": path} for path, digest in sorted(files.items())]
     content = json.dumps(listed, sort_keys=True).encode()
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    (slot,) = file_slots("data.dvc", Blob(f"outs:\n- md5: {digest}.dir\n  path: data\n".encode()))
-    return slot.ref, content
+    return tracked("data.dvc", f"outs:\n- md5: {digest}.dir\n  path: data\n"), content
 
 
 def place(ref: Ref) -> str:
@@ -38,15 +38,26 @@ async def read(ask: Asking, ref: Ref, remote: str, store: Access | None) -> Any:
     return await ask.resolver.listing(ref, lambda asked: dvc if asked.scheme == "dvc" else store)
 
 
-async def test_from_a_bucket_of_s3(store: Aws, ask: Asking) -> None:
-    ref, content = folder(FILES)
-    name, secret = await store.user("dvc-folders")
-    await store.bucket("dvc-folders")
-    await store.put("dvc-folders", place(ref), content)
+async def test_what_dvc_pushes(store: Aws, ask: Asking, tmp_path: Path) -> None:
+    contents = {"a.csv": b"a\n", "deep/b ü.csv": b"b\n"}
+    files = {"one.csv": b"1\n", **{f"data/{path}": content for path, content in contents.items()}}
+    listed = {path: hashlib.md5(content, usedforsecurity=False).hexdigest() for path, content in contents.items()}
+    name, secret = await store.user("dvc")
     access = Access(store.url, {"accessKey": name, "secretKey": secret}, scope=name)
-    assert await read(ask, ref, "s3://dvc-folders/store", access) == FILES
-    absent, _ = folder({"another": "3" * 32})
-    assert await read(ask, absent, "s3://dvc-folders/store", access) is None
+    await store.bucket("dvc")
+    third, second = await dvc_push(tmp_path, files)
+    assert {path.partition("/")[0] for path in third.remote} == {"files"}
+    assert {len(path.partition("/")[0]) for path in second.remote} == {2}
+    for remote, pushed in (("s3://dvc/third", third), ("s3://dvc/second/", second)):
+        for path, content in pushed.remote.items():
+            await store.put("dvc", f"{remote.rpartition('dvc/')[2].rstrip('/')}/{path}", content)
+        one, data = (tracked(f"{name}.dvc", pushed.pointers[name]) for name in ("one.csv", "data"))
+        assert [(await ask_remote(ask, access, ref, remote)).unresolved for ref in (one, data)] == [None, None]
+        assert [(await ask_remote(ask, access, ref, "s3://dvc/empty")).unresolved for ref in (one, data)] == [
+            "not-found"
+        ] * 2
+        assert await read(ask, data, remote, access) == listed
+        assert await read(ask, data, "s3://dvc/empty", access) is None
 
 
 @pytest.mark.parametrize(
@@ -82,9 +93,9 @@ async def test_what_is_not_the_listing_of_the_hash_is_none(server: Registry, ask
 @pytest.mark.parametrize("content", [b"[1]", b"{}", b'[{"md5": "1"}]', b"\xff", b"[" * 100_000])
 async def test_a_listing_that_nobody_can_read_is_none(server: Registry, ask: Asking, content: bytes) -> None:
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    (slot,) = file_slots("data.dvc", Blob(f"outs:\n- md5: {digest}.dir\n  path: data\n".encode()))
-    server.put(f"/{place(slot.ref)}", lambda: web.Response(body=content))
-    assert await read(ask, slot.ref, f"{server.url}/store", Access(server.url)) is None
+    ref = tracked("data.dvc", f"outs:\n- md5: {digest}.dir\n  path: data\n")
+    server.put(f"/{place(ref)}", lambda: web.Response(body=content))
+    assert await read(ask, ref, f"{server.url}/store", Access(server.url)) is None
 
 
 async def test_without_somebody_who_answers_for_the_remote_nothing_is_known(server: Registry, ask: Asking) -> None:

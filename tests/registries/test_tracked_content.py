@@ -14,21 +14,13 @@ from agent.adapters.registries.access import RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 from agent.adapters.registries.lfs import present
 from agent.controllers.registryaccess import lfs_endpoint
-from agent.core.models import Blob, Ref
-from agent.core.models.extract.files import file_slots
-from testbed.aws import Aws
+from agent.core.models import Ref
 from testbed.git.repository import GitRepository
 from testbed.gitlfs import GitLfs
-from tests.registries.registry_servers import Asking, Registry
+from tests.registries.registry_servers import Asking, Registry, ask_remote, tracked
 
 OID, OTHER = "a" * 64, "b" * 64
 MD5 = "0123456789abcdef0123456789abcdef"
-
-
-def tracked(path: str, text: str) -> Ref:
-    """The reference in a file of a repository."""
-    (slot,) = file_slots(path, Blob(text.encode()))
-    return slot.ref
 
 
 def pointer(oid: str) -> Ref:
@@ -136,31 +128,6 @@ async def test_git_lfs_that_refuses_leaves_what_the_text_says(lfs: GitLfs, ask: 
 )
 def test_where_git_lfs_looks(url: str, endpoint: str) -> None:
     assert lfs_endpoint(url) == endpoint
-
-
-async def ask_remote(ask: Asking, store: Access | None, ref: Ref, remote: str) -> Ref:
-    dvc = Access(remote=remote, scope=remote)
-    return await ask.resolver.resolve(ref, lambda asked: dvc if asked.scheme == "dvc" else store, ttl=300)
-
-
-@pytest.mark.parametrize(
-    ("key", "unresolved"),
-    [
-        (f"store/files/md5/{MD5[:2]}/{MD5[2:]}", None),  # as DVC 3 lays it out
-        (f"store/{MD5[:2]}/{MD5[2:]}", None),  # as DVC 2 did
-        (f"elsewhere/{MD5[:2]}/{MD5[2:]}", "not-found"),
-        ("", "not-found"),
-    ],
-)
-async def test_a_remote_of_dvc(store: Aws, ask: Asking, key: str, unresolved: str | None) -> None:
-    name, secret = await store.user(f"dvc-{len(key)}")
-    bucket = f"dvc-{len(key)}"
-    await store.bucket(bucket)
-    if key:
-        await store.put(bucket, key, b"content")
-    access = Access(store.url, {"accessKey": name, "secretKey": secret}, scope=name)
-    found = await ask_remote(ask, access, output(MD5), f"s3://{bucket}/store/")
-    assert (found.unresolved, str(found.digest)) == (unresolved, f"md5:{MD5}")
 
 
 async def test_a_folder_whose_listing_was_not_pushed(server: Registry, ask: Asking) -> None:

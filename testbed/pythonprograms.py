@@ -1,6 +1,6 @@
-"""The Python servers that tests ask: a virtual environment of their own, in the cache.
+"""The programs in Python that tests run: a virtual environment of their own, in the cache.
 
-They are pinned by hash in ``requirements-servers.lock``. Beside our own packages they would decide which versions of
+They are pinned by hash in ``requirements-programs.lock``. Beside our own packages they would decide which versions of
 those we can have.
 """
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from testbed.binaries import BuildError, Progress, content_key, last_lines, silent
 from testbed.cache import cache_dir, exclusive
 
-LOCK = Path(__file__).parent.parent / "requirements-servers.lock"
-NAME = "python-servers"
+LOCK = Path(__file__).parent.parent / "requirements-programs.lock"
+NAME = "python-programs"
 
 
-def servers_python(progress: Progress = silent) -> Path:
-    """The interpreter that has the servers as modules, set up first where needed. Blocks, for seconds when it does.
+def programs_python(progress: Progress = silent) -> Path:
+    """The interpreter that has the programs as modules, set up first where needed. Blocks, for seconds when it does.
 
     Raises BuildError.
     """
@@ -31,7 +31,7 @@ def servers_python(progress: Progress = silent) -> Path:
     return entry / "bin" / "python"
 
 
-def servers_missing() -> bool:
+def programs_missing() -> bool:
     """Whether the environment is not there yet."""
     return not _entry().exists()
 
