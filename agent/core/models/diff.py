@@ -286,7 +286,7 @@ def classify(old: Slot, new: Slot) -> Operation | None:
     same_text = old.ref.canonical == new.ref.canonical
     if old.fingerprint != new.fingerprint:
         return "changed"
-    if before and after and (before.alg, before.scope) == (after.alg, after.scope):
+    if before and after and before.is_like(after):
         if before.value != after.value:
             return "changed"
         revisions = {ref.identity.revision if ref.identity else None for ref in (old.ref, new.ref)}

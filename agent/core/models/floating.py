@@ -37,8 +37,7 @@ def has_floated(old: Ref, new: Ref) -> bool:
     before, after = old.digest, new.digest
     if before is None or after is None or new.unresolved or old.canonical != new.canonical:
         return False
-    alike = (before.alg, before.scope, before.strength) == (after.alg, after.scope, after.strength)
-    return alike and before.value != after.value
+    return before.is_like(after) and before.value != after.value
 
 
 def is_lost(old: Ref, new: Ref) -> bool:

@@ -48,6 +48,10 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
     def __str__(self) -> str:
         return f"{self.alg}:{self.value}"
 
+    def is_like(self, other: Digest) -> bool:
+        """Whether the two can be compared: made in the same way, over the same, from the same kind of validator."""
+        return (self.alg, self.scope, self.strength) == (other.alg, other.scope, other.strength)
+
 
 class Size(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Known extent: bytes, number of files, number of parameters."""

@@ -92,6 +92,15 @@ def test_operations(old: Any, new: Any, content: Mapping[str, str], op: str, act
     assert [r.id for r in again] == [r.id for r in found]
 
 
+def test_digests_of_listings_made_from_other_validators_are_not_compared() -> None:
+    def resolve(side: str, _key: ObjectKey, _slot: str, ref: Ref) -> Ref:
+        value, strength = ("a", "md5") if side == "old" else ("b", "etag")
+        return replace(ref, digest=Digest("sha256", value * 64, "listing", strength))
+
+    found = compare([vllm("org/m")], [vllm("org/m", "--revision", "main")], resolve=resolve)
+    assert [record.op for record in found if record.kind == "model"] == ["respelled"]
+
+
 def test_moved_and_parse_error_have_rows_too() -> None:
     renamed = compare([vllm("org/m", "--revision", A)], [vllm("org/m", "--revision", A, name="other")])
     assert "moved" in {record.op for record in renamed}
