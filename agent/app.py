@@ -21,6 +21,7 @@ from agent.adapters.kube.transport import OnRequest
 from agent.assembly import Assembly
 from agent.core.rollout.view import RolloutView
 from agent.errors import WeirError
+from agent.runtime.heap import share_heap
 from agent.runtime.lag import LagProbe
 from agent.runtime.leadership import Elector, Timing
 from agent.runtime.manager import Ended, Manager
@@ -43,6 +44,7 @@ def run(settings: Settings) -> int:
     logging.configure(settings.log_level, encoding=settings.log_encoding)
     logging.capture_warnings()
     status, failures = EXIT_CONFIGURATION, []
+    share_heap()
     # Worker threads decode and pack; each time that the loop wants to go on, it would wait five times as long for them.
     sys.setswitchinterval(0.001)
     try:

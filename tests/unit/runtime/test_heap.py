@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import sys
+
+import pytest
 
 PROGRAM = """
 import asyncio, gc
@@ -48,11 +51,47 @@ print("good")
 """
 
 
-async def test_full_collections_wait_for_calm_and_leave_out_what_the_first_passes_have_made() -> None:
-    # in a process of its own: agents of other tests do the same to this one
+THREADS = """
+import ctypes, sys, threading
+from agent.runtime.heap import share_heap
+
+share_heap()
+met, kept = threading.Barrier(4), []
+
+def work():
+    met.wait()
+    kept.append([bytes(10_000) for _ in range(100)])
+    met.wait()
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+async def printed(program: str) -> tuple[str, str]:
+    """What it prints, in a process of its own: agents of other tests do the same to this one."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     async with asyncio.timeout(60):
         output, errors = await process.communicate()
-    assert output.decode().strip() == "good", errors.decode()
+    return output.decode().strip(), errors.decode()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
+async def test_threads_allocate_from_one_heap() -> None:
+    output, errors = await printed(THREADS)
+    assert output.count("<heap ") == 1, output + errors
+
+
+async def test_full_collections_wait_for_calm_and_leave_out_what_the_first_passes_have_made() -> None:
+    output, errors = await printed(PROGRAM)
+    assert output == "good", errors
