@@ -11,6 +11,7 @@ import aiohttp
 class SessionOwner:
     """Base of clients that ask many servers over one session: `async with Client() as client:`.
 
+    No cookies are kept: one may be a log-in, and the next request may be for another tenant.
     `options` are those of `aiohttp.ClientSession`; `timeout` is that of a request in seconds, None for aiohttp's own.
     """
 
@@ -19,7 +20,7 @@ class SessionOwner:
         self._opened: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._opened = aiohttp.ClientSession(**self._options)
+        self._opened = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), **self._options)
         return self
 
     async def __aexit__(

@@ -17,8 +17,10 @@ from yarl import URL
 from agent.adapters.registries import Access, Resolver
 from agent.adapters.registries.access import RegistryError
 from agent.adapters.registries.fetcher import Fetcher
+from agent.adapters.webhooks import Webhooks
 from agent.core.models import Ref, parse
 from agent.core.registries.outcome import Missing
+from agent.core.rollout.plan import Hook
 from tests.registries.registry_servers import Asking, Registry, asking, registry
 from tests.registries.test_hub_answers import A, hub
 
@@ -119,6 +121,34 @@ async def test_a_log_in_is_not_sent_on_to_another_host(server: Registry) -> None
             await fetcher.get(f"{server.url}/token", endpoint=server.url, method="POST", form={"client_secret": "x"})
         assert refused.value.missing.reason == "refused"
         assert other.asked == []
+
+
+class LogIn:
+    """Gives everybody a cookie; `server` by its name, since cookies of addresses would not be kept anyway."""
+
+    def __init__(self, server: Registry) -> None:
+        self.server, self.url = server, server.url.replace("127.0.0.1", "localhost")
+        server.put("/x", lambda: web.Response(headers={"Set-Cookie": "hadoop.auth=u=a; Path=/; HttpOnly"}))
+
+    def cookies(self) -> list[str | None]:
+        """What came back, by request."""
+        return [request.headers.get("Cookie") for request in self.server.asked]
+
+
+async def test_cookies_of_one_tenant_are_not_sent_for_another(server: Registry) -> None:
+    login = LogIn(server)
+    async with Fetcher() as fetcher:
+        for scope in ("a", "b"):
+            await fetcher.get(f"{login.url}/x", endpoint=login.url, scope=scope)
+    assert login.cookies() == [None, None]
+
+
+async def test_clients_of_other_servers_keep_no_cookies_either(server: Registry) -> None:
+    login = LogIn(server)
+    async with Webhooks() as webhooks:
+        for _ in range(2):
+            assert await webhooks.call(Hook(type="pre-rollout", name="gate", url=f"{login.url}/x"), {}) == ""
+    assert login.cookies() == [None, None]
 
 
 async def test_an_answer_without_end(server: Registry, ask: Asking) -> None:

@@ -70,7 +70,12 @@ class Fetcher:
         public = CheckedResolver(is_public, _NOT_PUBLIC)
         self._named, self._public = (
             aiohttp.ClientSession(
-                timeout=timeout, connector=aiohttp.TCPConnector(resolver=resolver), trust_env=True, headers=_AGENT
+                timeout=timeout,
+                connector=aiohttp.TCPConnector(resolver=resolver),
+                trust_env=True,
+                headers=_AGENT,
+                # A cookie may be a log-in: what a host gives to one tenant must not be sent for another.
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
             for resolver in (named, public)
         )
