@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agent.adapters.registries import Access
-from agent.core.models import Ref
+from agent.adapters.registries import Access, Resolver
+from agent.adapters.registries.fetcher import Fetcher
+from agent.core.models import Ref, parse
 from tests.registries.registry_servers import Asking, Registry
 
 ROOT = "/webhdfs/v1"
@@ -60,6 +61,44 @@ async def test_all_below_a_folder(server: Registry, ask: Asking) -> None:
     assert (await ask("hdfs://namenode/m", ttl=0)).digest != before.digest
     listing(server, "/none")
     assert (await ask("hdfs://namenode/none")).unresolved == "not-found"
+
+
+async def test_more_folders_than_are_looked_at_are_not_kept(server: Registry, ask: Asking) -> None:
+    listing(server, "/m", status("w"), *(status(str(number), folder=True) for number in range(199)))
+    server.fallback = empty
+    assert (await ask("hdfs://namenode/m", ttl=0)).unresolved is None
+    assert len(server.asked) == 200
+    listing(server, "/m", status("w"), *(status(str(number), folder=True) for number in range(200)))
+    assert (await ask("hdfs://namenode/m", ttl=0)).unresolved == "refused"
+    assert len(server.asked) == 201
+
+
+async def empty(_request: web.Request) -> web.Response:
+    """The listing of a folder with nothing in it."""
+    return web.json_response({"FileStatuses": {"FileStatus": []}})
+
+
+async def test_a_long_name_is_not_kept_for_each_file_below_it(server: Registry, ask: Asking) -> None:
+    name = "x" * 4000
+    listing(server, "/m", status(name, folder=True))
+    listing(server, f"/m/{name}", *(status(str(number)) for number in range(5000)))
+    assert (await ask("hdfs://namenode/m", ttl=0)).unresolved == "refused"
+
+
+async def test_a_tree_that_is_too_large_is_asked_about_less_and_less_often(server: Registry) -> None:
+    now = 0.0
+    listing(server, "/m", *(status(str(number), folder=True) for number in range(200)))
+    async with Fetcher() as fetcher:
+        resolver = Resolver(fetcher, clock=lambda: now)
+        asked = []
+        while now < 86_400:
+            before = len(server.asked)
+            await resolver.resolve(parse("hdfs://namenode/m"), lambda _ref: Access(server.url), ttl=300)
+            if len(server.asked) > before:
+                asked.append(now)
+            now += 60
+    assert asked[:4] == [0, 60, 180, 420]
+    assert asked[-1] - asked[-2] == 3600
 
 
 async def test_folders_without_end(server: Registry, ask: Asking) -> None:
@@ -132,6 +171,14 @@ async def test_a_file_of_a_share(server: Registry, ask: Asking) -> None:
     server.status("/share/m/w.bin", 200, ETag='"e"', Content_MD5=base64.b64encode(b"0" * 16).decode())
     assert told(await ask(f"{SHARE}/m/w.bin")) == (f"md5:{(b'0' * 16).hex()}", None)
     assert server.asked[0].headers["x-ms-file-request-intent"] == "backup"
+
+
+async def test_a_folder_of_a_share_without_end(server: Registry, ask: Asking) -> None:
+    ask.with_secret(sas="?sig=s")
+    page(server, "/m", *(FOLDER.format(name=number) for number in range(300)), marker="next")
+    page(server, "/m", FILE.format(name="b", tag="2"), after="next")
+    assert (await ask(f"{SHARE}/m")).unresolved == "refused"
+    assert len(server.asked) == 2
 
 
 async def test_all_below_a_folder_of_a_share(server: Registry, ask: Asking) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from agent.adapters.registries.access import Access, Answer, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
-from agent.adapters.registries.folders import Entry, below
+from agent.adapters.registries.folders import Entry, below, within
 from agent.adapters.registries.objects import AZURE_VERSION, azure_blob, leaves, listed, number
 from agent.core.registries.outcome import Found
 
@@ -53,6 +53,7 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
             files, marker = leaves(body, "File", "NextMarker")
             found += [_file(record) for record in files]
             found += [Entry(record.get("Name", ""), True) for record in leaves(body, "Directory", "NextMarker")[0]]
+            within(sum(not entry.folder for entry in found), sum(entry.folder for entry in found))
             if not marker:
                 return found
         raise RegistryError("refused", f"the listing has more than {_PAGES} pages")

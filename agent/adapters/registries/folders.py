@@ -10,6 +10,8 @@ from agent.core.registries.listing import File
 
 _FOLDERS: Final = 200
 _FILES: Final = 50_000
+_CHARACTERS: Final = 16 * 1024 * 1024
+"""Of all paths and validators: each path below a long name has that name in it."""
 
 
 class Entry(NamedTuple):
@@ -29,17 +31,28 @@ Listed = Callable[[str], Awaitable[Sequence[Entry]]]
 async def below(listed: Listed, root: Sequence[Entry] | None = None) -> list[File]:
     """All files of the tree; `root` if what is there is known. Raises RegistryError: also if there are too many."""
     files: list[File] = []
-    folders = [""]
-    for _ in range(_FOLDERS):
-        if not folders:
-            return files
+    folders, visited, characters = [""], 0, 0
+    while folders:
         path = folders.pop()
-        entries = root if root is not None and not path else await listed(path)
-        files += [File(path + one.name, one.size, one.validator, one.strength) for one in entries if not one.folder]
-        folders += [f"{path}{one.name}/" for one in entries if one.folder and _leads_down(one.name)]
-        if len(files) > _FILES:
-            break
-    raise RegistryError("refused", f"there are more than {_FOLDERS} folders, or {_FILES} files, below the path")
+        visited += 1
+        for entry in root if root is not None and not path else await listed(path):
+            if entry.folder and not _leads_down(entry.name):
+                continue
+            characters += len(path) + len(entry.name) + len(entry.validator)
+            if characters > _CHARACTERS:
+                raise RegistryError("refused", "what is told of the files below the path is too long")
+            if entry.folder:
+                folders.append(f"{path}{entry.name}/")
+            else:
+                files.append(File(path + entry.name, entry.size, entry.validator, entry.strength))
+            within(len(files), visited + len(folders))
+    return files
+
+
+def within(files: int, folders: int = 0) -> None:
+    """Whether a tree is small enough to be looked at. Raises RegistryError for one that is not."""
+    if files > _FILES or folders > _FOLDERS:
+        raise RegistryError("refused", f"there are more than {_FOLDERS} folders, or {_FILES} files, below the path")
 
 
 def _leads_down(name: str) -> bool:

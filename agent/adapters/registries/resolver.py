@@ -83,6 +83,8 @@ _BY_CONTENT: Final = frozenset({"dvc", "git-lfs"})
 SCHEMES: Final = frozenset(_DIRECT) | frozenset(_BY_NAME) | _BY_CONTENT | {"delta"}
 _RETRY: Final = 60.0
 """Seconds after which a failure is tried again, unless the registry names a time."""
+_LONGEST: Final = 3600.0
+"""Seconds to which that grows, doubling, while the registry does what is refused, such as listing too many folders."""
 _FOREVER: Final = float("inf")
 _KEPT: Final = 20_000
 _HOPS: Final = 3
@@ -95,6 +97,7 @@ class _Known:
     found: Found | None
     until: float
     at: datetime
+    pause: float = 0.0
 
 
 class Resolver:
@@ -176,9 +179,11 @@ class Resolver:
                 shown = {"reference": ref.canonical, "reason": outcome.reason}
                 named("registries").warning(f"what a reference means is not known: {outcome.message}", **shown)
             pause = outcome.after if outcome.after is not None else min(_RETRY, ttl)
+            if before is not None and outcome.reason == "refused" and before.outcome == outcome:
+                pause = min(max(pause, 2 * before.pause), _LONGEST)
             found = before.found if before is not None else None
             at = before.at if before is not None else datetime.now(UTC)
-            known = _Known(outcome, found, self._clock() + pause, at)
+            known = _Known(outcome, found, self._clock() + pause, at, pause)
         self._known[key] = known
         self._known.move_to_end(key)
         if len(self._known) > _KEPT:
