@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -9,7 +10,9 @@ import json
 import pytest
 from aiohttp import web
 
-from agent.adapters.registries import Access
+from agent.adapters.registries import Access, Resolver
+from agent.adapters.registries.fetcher import Fetcher
+from agent.core.models import parse
 from tests.registries.registry_servers import Asking, Registry
 
 A, B = "a" * 40, "b" * 40
@@ -327,6 +330,37 @@ async def test_files_behind_mlflow_itself_have_no_checksum(server: Registry, ask
     known = await ask("models:/name@champion", ttl=0)  # it does not give out files, but has the version
     assert known.identity is not None
     assert (known.unresolved, known.identity.version) == (None, "1")
+
+
+async def test_files_that_mlflow_does_not_list_in_time_do_not_cost_the_version(server: Registry) -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def silent(_request: web.Request) -> web.Response:
+        asked.set()
+        await over.wait()
+        return web.Response()
+
+    version = {"version": "1", "source": "mlflow-artifacts:/1/r/artifacts/model"}
+    server.json("/api/2.0/mlflow/registered-models/alias", {"model_version": version})
+    server.ask("/api/2.0/mlflow-artifacts/artifacts", silent)
+    async with Fetcher() as fetcher:
+        resolver = Resolver(fetcher, deadline=4.0)
+        ref = await resolver.resolve(parse("models:/name@champion"), lambda _ref: Access(server.url), ttl=0)
+    over.set()
+    assert ref.identity is not None
+    assert (asked.is_set(), ref.unresolved, ref.identity.version, ref.size) == (True, None, "1", None)
+
+
+async def test_files_of_a_server_that_the_address_names_are_not_asked_for_elsewhere(
+    server: Registry, ask: Asking
+) -> None:
+    elsewhere = "mlflow-artifacts://other:5000/1/r/model"
+    server.json("/api/2.0/mlflow/registered-models/alias", {"model_version": {"version": "1", "source": elsewhere}})
+    ref = await ask("models:/name@champion")
+    assert ref.identity is not None
+    assert (ref.unresolved, ref.identity.version, ref.size) == (None, "1", None)
+    assert (await ask(elsewhere)).unresolved == "unsupported"
+    assert len(server.asked) == 1
 
 
 async def test_a_branch_of_lakefs(server: Registry, ask: Asking) -> None:

@@ -106,9 +106,11 @@ async def look_up(fetcher: Fetcher, access: Access, canonical: str) -> Registere
 async def artifacts(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     """How much is below `mlflow-artifacts:/path`, which MLflow gives out itself: names and sizes, no checksums.
 
-    Raises RegistryError.
+    Raises RegistryError; ``unsupported`` where the address names the server itself.
     """
     where = f"{access.required('MLflow')}/api/2.0/mlflow-artifacts/artifacts"
+    if canonical.startswith("mlflow-artifacts://"):
+        raise RegistryError("unsupported", "the address names a server of its own, which no policy answers for")
     root = canonical.removeprefix("mlflow-artifacts:").strip("/")
 
     async def listed(path: str) -> list[Entry]:

@@ -210,6 +210,7 @@ class Resolver:
 
         Its version may point at a run or a logged model, which points at the files.
         """
+        halfway = asyncio.get_running_loop().time() + self._deadline / 2
         registered = await _BY_NAME[ref.scheme](self._fetcher, access, ref.canonical)
         found = Found(version=registered.version or None, revision=registered.run or None)
         source = parse(registered.source, Grammar.KSERVE if ref.scheme == "model-registry" else Grammar.GENERIC)
@@ -223,16 +224,22 @@ class Resolver:
         if storage is None or storage.refused is not None:
             return found
         if source.canonical.startswith(_PROXIED):
-            return replace(found, size=await self._proxied(source, storage))
+            return replace(found, size=await self._proxied(source, storage, halfway))
         if source.scheme not in _DIRECT:
             return found
         files = await _DIRECT[source.scheme](self._fetcher, storage, source.canonical)
         return replace(found, digest=files.digest, size=files.size)
 
-    async def _proxied(self, source: Ref, access: Access) -> Size | None:
-        """The size of files that MLflow gives out itself; None if it does not tell, as one that gives out none."""
+    async def _proxied(self, source: Ref, access: Access, until: float) -> Size | None:
+        """The size of files that MLflow gives out itself; None if it does not tell, as one that gives out none.
+
+        Nor if it has not told by then, in seconds of the loop's clock: the version is known without.
+        """
         try:
-            return (await mlflow.artifacts(self._fetcher, access, source.canonical)).size
+            async with asyncio.timeout_at(until):
+                return (await mlflow.artifacts(self._fetcher, access, source.canonical)).size
+        except TimeoutError:
+            return None
         except RegistryError as error:
             if error.missing.reason == "not-found":
                 raise

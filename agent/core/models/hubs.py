@@ -13,6 +13,7 @@ _COMMIT: Final = re.compile(r"^[0-9a-f]{40}$")
 _PART: Final = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _HUB_ID: Final = re.compile(rf"^{_PART}/{_PART}$")
 _BARE_ID: Final = re.compile(rf"^({_PART}(?:/{_PART})?)(?::([A-Za-z0-9_.-]+))?(?:@([A-Za-z0-9_./-]+))?$")
+_ELSEWHERE: Final = re.compile(r"^mlflow-artifacts://[^/]", re.IGNORECASE)
 _SERVICE: Final = re.compile(r":\d+$|\.svc(?:\.|$)|\.local$")
 _MODELS_VERSION: Final = re.compile(r"^([^@]+)/(\d+)$")
 _LOGGED_MODEL: Final = re.compile(r"^m-[0-9a-f]+(/.*)?$")
@@ -106,8 +107,10 @@ def mlflow_model(spelled: Spelled) -> Ref:
 
 
 def mlflow_run(spelled: Spelled) -> Ref:
-    """Files of an MLflow run: the run is fixed, its files can still be replaced."""
+    """Files of an MLflow run: the run is fixed, its files can still be replaced. They may be of a server it names."""
     body = spelled.body.strip("/")
+    if _ELSEWHERE.match(spelled.text):
+        return Ref(spelled.text, "mlflow-run", f"{spelled.scheme}://{body}", "soft")
     canonical = f"{spelled.scheme}:/{body}"
     return Ref(spelled.text, "mlflow-run", canonical, "soft", Identity(revision=body.partition("/")[0]))
 

@@ -59,6 +59,8 @@ SPELLINGS = [
     (G.GENERIC, "models:/m-0123abcd", "mlflow-version", "models:/m-0123abcd", True),
     (G.GENERIC, "models:/cat.schema.name/7", "mlflow-version", "models:/cat.schema.name/7", True),
     (G.GENERIC, "runs:/0a1b/model", "mlflow-run", "runs:/0a1b/model", "soft"),
+    (G.GENERIC, "mlflow-artifacts:///1/r/m", "mlflow-run", "mlflow-artifacts:/1/r/m", "soft"),
+    (G.GENERIC, "mlflow-artifacts://host:5000/1/r/m", "mlflow-run", "mlflow-artifacts://host:5000/1/r/m", "soft"),
     (G.GENERIC, "wandb-artifact://e/p/m:v3", "wandb", "wandb-artifact://e/p/m:v3", True),
     (G.GENERIC, "wandb-artifact://e/p/m:best", "wandb", "wandb-artifact://e/p/m:best", False),
     (G.GENERIC, f"wandb-artifact://e/p/m@{'f' * 32}", "wandb", f"wandb-artifact://e/p/m@{'f' * 32}", True),
