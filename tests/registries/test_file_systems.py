@@ -210,6 +210,8 @@ class Pachd:
         self.file: dict[str, Any] = {"hash": base64.b64encode(bytes.fromhex(HASH)).decode(), "sizeBytes": "58644"}
         self.commit: dict[str, Any] = {
             "commit": {"id": COMMIT, "branch": {"name": "master"}},
+            "finished": "2026-01-02T03:04:05.678Z",
+            "error": "",
             "sizeBytesUpperBound": "9",
         }
         server.ask("/api/pfs_v2.API/InspectCommit", self.answer)
@@ -248,6 +250,18 @@ async def test_a_path_in_a_commit_of_pachyderm(server: Registry, ask: Asking) ->
     assert (await ask("pfs://project/repo@master:/n")).unresolved == "unreadable"
     pachd.commit = {"commit": {"id": "../.."}}
     assert (await ask("pfs://project/repo@master:/o")).unresolved == "unreadable"
+
+
+@pytest.mark.parametrize("changes", [{"finished": None}, {"error": "datum failed"}])
+async def test_a_commit_of_pachyderm_that_has_not_come_to_a_good_end(
+    server: Registry, ask: Asking, changes: dict[str, Any]
+) -> None:
+    pachd = Pachd(server)
+    whole = await ask("pfs://project/repo@master", ttl=0)
+    pachd.commit |= {"commit": {"id": "0" * 32}, **changes}
+    half = await ask("pfs://project/repo@master", ttl=0)
+    assert (half.digest, half.unresolved) == (whole.digest, "not-found")
+    assert (await ask("pfs://project/repo@master:/m")).unresolved == "not-found"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ class _Commit(msgspec.Struct):
 
 class _CommitInfo(msgspec.Struct):
     commit: _Commit
+    finished: str | None = None
+    error: str | None = None
 
 
 class _FileInfo(msgspec.Struct, rename="camel"):
@@ -46,6 +48,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     commit = info.commit.id
     if not _COMMIT.match(commit):
         raise RegistryError("unreadable", "Pachyderm names no commit")
+    if not info.finished or info.error:
+        raise RegistryError("not-found", "the commit is not finished yet, or failed")
     if not path:
         return Found(revision=commit, digest=Digest("pachyderm", commit, "object", "generation"))
     asked = {"file": {"commit": {"repo": repo, "id": commit}, "path": path}}
