@@ -42,11 +42,33 @@ async def test_the_checksum_of_a_file(server: Registry, ask: Asking) -> None:
     assert (ref.size.bytes, ref.size.files) == (9, 1)
 
 
-@pytest.mark.parametrize("where", ["http://10.1.2.3:9864/webhdfs/v1/f", "http://127.0.0.1:1/f", ""])
+@pytest.mark.parametrize(
+    "where", ["http://10.1.2.3:9864/webhdfs/v1/f", "http://127.0.0.1:1/f", "http://datanode.invalid:9864/f"]
+)
 async def test_a_node_that_no_policy_names_is_not_asked(server: Registry, ask: Asking, where: str) -> None:
     listing(server, "/f", status(length=9, changed=17))
-    server.status(f"{ROOT}/f?op=GETFILECHECKSUM", 307 if where else 501, Location=where)
+    server.status(f"{ROOT}/f?op=GETFILECHECKSUM", 307, Location=where)
     assert told(await ask("webhdfs://namenode/f")) == ("mtime:17/9", None)
+
+
+@pytest.mark.parametrize(
+    ("code", "exception", "expected"),
+    [
+        (400, "UnsupportedOperationException", ("mtime:17/9", None)),
+        (403, "AccessControlException", ("mtime:17/9", None)),
+        (403, "IOException", ("None", "unreachable")),
+        (403, "", ("None", "auth")),
+        (404, "FileNotFoundException", ("None", "not-found")),
+        (500, "", ("None", "unreachable")),
+    ],
+)
+async def test_a_checksum_that_is_not_told_just_now_is_not_replaced_by_a_digest_of_another_kind(
+    server: Registry, ask: Asking, code: int, exception: str, expected: tuple[str, str | None]
+) -> None:
+    listing(server, "/f", status(length=9, changed=17))
+    answer = {"RemoteException": {"exception": exception}}
+    server.put(f"{ROOT}/f?op=GETFILECHECKSUM", lambda: web.json_response(answer, status=code))
+    assert told(await ask("hdfs://namenode/f")) == expected
 
 
 async def test_all_below_a_folder(server: Registry, ask: Asking) -> None:

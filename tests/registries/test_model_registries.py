@@ -155,6 +155,17 @@ async def test_a_version_of_ngc_whose_files_are_not_told(server: Registry, ask: 
     assert identity(await ask("ngc://nim/meta/llama", ttl=0))[1].startswith("ngc:")
 
 
+@pytest.mark.parametrize(("page", "status"), [(1, 400), (1, 408), (2, 403), (2, 404)])
+async def test_files_of_ngc_that_are_not_told_just_now_are_not_replaced_by_the_version(
+    server: Registry, ask: Asking, page: int, status: int
+) -> None:
+    ngc(server, PUBLIC)
+    known = await ask("ngc://nim/meta/llama", ttl=0)
+    server.status(f"{PUBLIC}/1.2/files?page-size=500&page-number={page}", status)
+    ref = await ask("ngc://nim/meta/llama", ttl=0)
+    assert (ref.unresolved, ref.digest) == ("unreadable", known.digest)
+
+
 async def test_a_version_of_ngc_that_is_being_uploaded(server: Registry, ask: Asking) -> None:
     ngc(server, PUBLIC)
     record = {"versionId": "1.2", "status": "UPLOAD_PENDING"}

@@ -74,7 +74,7 @@ async def test_a_checkpoint_shortens_the_search(lake: Lake, last: int) -> None:
     checksum = {"tableSizeBytes": 77, "numFiles": 5, "metadata": {"id": ID}, "protocol": {}}
     lake.files[f"{last:020}.crc"] = json.dumps(checksum)
     ref = await lake("delta+s3://bucket/orders", remote="")
-    assert told(ref) == (str(last), f"delta:{ID}@{last}", None)
+    assert told(ref) == (str(last), f"delta-version:{last}", None)
     assert ref.size is not None
     assert (ref.size.bytes, ref.size.files) == (77, 5)
     assert len(lake.server.asked) < 25
@@ -95,11 +95,20 @@ async def test_a_table_in_a_branch_of_lakefs(server: Registry, ask: Asking) -> N
     objects = f"{where}/refs/main/objects"
     server.json(f"{where}/branches/main", {"commit_id": "c" * 64})
     server.put(f"{objects}?path=t%2F_delta_log%2F_last_checkpoint", lambda: web.Response(text='{"version": 20}'))
-    server.put(
-        f"{objects}?path=t%2F_delta_log%2F{21:020}.crc", lambda: web.Response(text=f'{{"metadata": {{"id": "{ID}"}}}}')
-    )
+    server.json(f"{objects}?path=t%2F_delta_log%2F{0:020}.json", {"metaData": {"id": ID}})
     server.json(f"{objects}/stat?path=t%2F_delta_log%2F{21:020}.json", {"path": "x", "checksum": "e", "size_bytes": 1})
     assert told(await ask("delta+lakefs://repo/main/t")) == ("21", f"delta:{ID}@21", None)
+
+
+async def test_digests_are_of_one_kind_whether_a_version_has_a_checksum_or_not(lake: Lake) -> None:
+    lake.last = 9
+    for first, kind in ((0, f"delta:{ID}@"), (1, "delta-version:")):
+        lake.first = first
+        lake.files["_last_checkpoint"] = '{"version": 9}'
+        plain = await lake("delta://lake/t")
+        lake.files[f"{9:020}.crc"] = json.dumps({"tableSizeBytes": 77, "metadata": {"id": ID}})
+        assert told(await lake("delta://lake/t")) == told(plain) == ("9", f"{kind}9", None)
+        lake.files.clear()
 
 
 async def test_a_version_that_the_text_names(lake: Lake) -> None:

@@ -2,8 +2,9 @@
 
 In a store, a version is a file of the log, `_delta_log/%020d.json`, and versions have no gaps; `_last_checkpoint` says
 where to begin to look. Searching by halves takes few questions, of any store that tells whether a file is there, also
-of those that list nothing. The table's id and size are in the checksum file of a version (`.crc`), the id also in the
-first version. A Delta Sharing server tells all that with the table's metadata.
+of those that list nothing. The table's size is in the checksum file of a version (`.crc`). Its id is there, too, but
+not every writer makes such files: digests would be of one kind today and of another tomorrow, and tell nothing. So the
+id is that of the first version, until this is cleaned up. A Delta Sharing server tells all that with the metadata.
 """
 
 from __future__ import annotations
@@ -52,7 +53,6 @@ class _Id(msgspec.Struct):
 class _Checksum(msgspec.Struct, rename="camel"):
     table_size_bytes: int | None = None
     num_files: int | None = None
-    metadata: _Id | None = None
 
 
 class _Metadata(msgspec.Struct, rename="camel"):
@@ -93,9 +93,7 @@ async def stored(log: Log, version: int | None) -> Found:
     elif not (await log.has(_commit(version)) or await log.has(f"{version:020}.checkpoint.parquet")):
         raise RegistryError("not-found", "the log of the table has no such version, or not any more")
     checksum = _read(await log.read(f"{version:020}.crc"), _Checksum) or _Checksum()
-    known = checksum.metadata.id if checksum.metadata else ""
-    if not known:
-        known = next(_ids(await log.read(_commit(0)) or b""), _Metadata()).id
+    known = next(_ids(await log.read(_commit(0)) or b""), _Metadata()).id
     size = Size(checksum.table_size_bytes, checksum.num_files)
     return Found(version=str(version), digest=_digest(known, version), size=size if size != Size() else None)
 

@@ -50,6 +50,7 @@ _OF_MACHINES = "is an address of machines' own services"
 class _Body(NamedTuple):
     json: object
     form: Mapping[str, str] | None
+    stays: bool
 
 
 class Fetcher:
@@ -98,18 +99,19 @@ class Fetcher:
         json: object = None,
         form: Mapping[str, str] | None = None,
         scope: str = "",
+        stays: bool = False,
     ) -> Answer:
         """The answer, whatever its status, except for 429 and 5xx. `scope` tells credentials apart in the memory.
 
-        A `form` may hold credentials: it stays with the host. Raises RegistryError (rate-limited, timeout, unreachable,
-        refused).
+        What `stays` with the host is not asked of another one to which it leads; so does a `form`, which may hold
+        credentials. Raises RegistryError (rate-limited, timeout, unreachable, refused).
         """
         sent = dict(headers or {})
         asks = json is None and form is None
         kept = self._kept.get((method, url, scope)) if asks else None
         if kept is not None:
             sent["If-None-Match"] = kept.headers["etag"]
-        body = _Body(json, form)
+        body = _Body(json, form, stays or form is not None)
         answer = await self._followed(method, _checked(lambda: URL(url, encoded=True)), sent, endpoint, body)
         if answer.status == 304 and kept is not None:
             return replace(kept, headers={**kept.headers, **answer.headers})
@@ -132,8 +134,8 @@ class Fetcher:
                 return answer
             target = _target(url, answer.headers["location"])
             if target.origin() != url.origin():
-                if body.form is not None:
-                    raise RegistryError("refused", f"{url.host} sends a log-in on to another host")
+                if body.stays:
+                    raise RegistryError("refused", f"{url.host} sends on to another host what is not for that")
                 headers = {name: value for name, value in headers.items() if name.lower() not in _CREDENTIALS}
             url = target
         raise RegistryError("refused", f"{url.host} redirects without end")

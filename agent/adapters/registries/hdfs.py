@@ -1,7 +1,8 @@
 """Hadoop file systems, over WebHDFS (of a NameNode, HttpFS or a gateway): the checksum of a file, or a listing.
 
 API: `/webhdfs/v1{path}?op=LISTSTATUS`, which tells size and time of each file, and `op=GETFILECHECKSUM`. A NameNode
-sends who asks for a checksum to a DataNode. Where that is an address that no policy names, size and time have to do.
+sends who asks for a checksum to a DataNode, which no policy names: it is not asked, whether it could be reached or not,
+and size and time have to do. The kind of a digest must not depend on the weather, or moves are missed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from agent.core.registries.outcome import Found
 _REFERENCE: Final = re.compile(r"^(?:web)?hdfs://[^/]*(/.*)?$", re.DOTALL)
 _ALGORITHM: Final = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 _BYTES: Final = re.compile(r"^[0-9a-f]{8,128}$")
+_CHECKSUM: Final = "GETFILECHECKSUM"
+_MAY_NOT_READ: Final = "AccessControlException"
+"""Who may list may not have to be allowed to read. Other exceptions of the same status are of nodes that fail."""
 
 
 class _Status(msgspec.Struct, rename="camel"):
@@ -102,16 +106,20 @@ class _Tree:
         return _entries(await self.listed(path))
 
     async def digest(self, path: str, status: _Status) -> Digest:
-        """Of one file: its checksum where somebody tells it, else its size and time. Raises RegistryError."""
+        """Of one file: its checksum where the host tells it, else its size and time. Raises RegistryError."""
         plain = Digest("mtime", f"{status.modification_time}/{status.length}", "object", "mtime")
         try:
-            answer = await self._ask(path, "GETFILECHECKSUM")
+            answer = await self._ask(path, _CHECKSUM)
         except RegistryError as error:
-            if error.missing.reason not in {"refused", "unreachable"}:
+            if error.missing.reason != "refused":
                 raise
             return plain
-        if answer.status != 200:
+        refusal = _refusal(answer) if answer.status != 200 else ""
+        if answer.status == 400 or refusal == _MAY_NOT_READ:
             return plain
+        if answer.status == 403 and refusal:
+            raise RegistryError("unreachable", "WebHDFS cannot tell the checksum of the file at the moment")
+        answer.expected("WebHDFS", "path")
         told = answer.json(_Checksums, "WebHDFS").file_checksum
         if not (_ALGORITHM.match(told.algorithm) and _BYTES.match(told.bytes)):
             raise RegistryError("unreadable", "WebHDFS gives no checksum that could be one")
@@ -120,7 +128,13 @@ class _Tree:
     async def _ask(self, path: str, operation: str) -> Answer:
         url = f"{self._base}{quote(path)}?{urlencode({'op': operation, **self._account})}"
         access = self._access
-        answer = await self._fetcher.get(url, endpoint=access.endpoint, headers=self._headers, scope=access.scope)
+        answer = await self._fetcher.get(
+            url,
+            endpoint=access.endpoint,
+            headers=self._headers,
+            scope=access.scope,
+            stays=operation == _CHECKSUM,
+        )
         if answer.status == 401 and answer.headers.get("www-authenticate", "").lower().startswith("negotiate"):
             why = "WebHDFS asks for Kerberos, which is not spoken: use a delegation token, or a gateway with passwords"
             raise RegistryError("unsupported", why)

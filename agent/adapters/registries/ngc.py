@@ -25,6 +25,8 @@ LOGIN: Final = "https://authn.nvidia.com"
 _REFERENCE: Final = re.compile(r"^ngc://([^/:?]+)/(?:([^/:?]+)/)?([^/:?]+):([^/:?]+)(?:\?file=(.+))?$")
 _BEARER: Final = "nvapi-"
 _PENDING: Final = "UPLOAD_PENDING"
+_WITHHELD: Final = frozenset({401, 403, 404})
+"""Whom the version is shown, but not its files. Otherwise a catalog that fails must not change the digest's kind."""
 _SIZE: Final = 500
 _PAGES: Final = 20
 
@@ -138,8 +140,10 @@ async def _files(catalog: _Catalog, version: str) -> list[File]:
     for page in range(1, _PAGES + 1):
         query = urlencode({"page-size": _SIZE, "page-number": page})
         answer = await catalog.ask(f"/{quote(version, safe='')}/files?{query}")
-        if answer.status != 200:
+        if page == 1 and answer.status in _WITHHELD:
             return []
+        if answer.status != 200:
+            raise RegistryError("unreadable", f"NGC answers with status {answer.status} to a question for the files")
         listed = answer.json(_Files, "NGC")
         paths, sums = listed.filepath or [], listed.sha256_base64 or []
         if len(paths) != len(sums):
