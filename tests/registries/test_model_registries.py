@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from agent.adapters.registries import Access
+from agent.core.models import parse
 from agent.core.models.ref import Ref
-from tests.registries.registry_servers import Asking, Registry
+from tests.registries.registry_servers import Asking, Registry, registry
 
 MD5 = "5d41402abc4b2a76b9719d911017c592"
 
@@ -225,6 +227,31 @@ async def test_a_model_of_kubeflows_registry_whose_files_nobody_answers_for(serv
     for uri, kind in (("", "model-artifact"), ("s3://bucket/chat", "doc-artifact")):
         kubeflow(server, uri, kind)
         assert (await ask("model-registry://chat/v1", ttl=0)).unresolved == "not-found"
+
+
+@pytest.mark.parametrize("source", ["models:/chat/3", "runs:/r1/chat"])
+async def test_a_version_of_kubeflows_registry_that_is_one_of_mlflow(
+    server: Registry, ask: Asking, source: str
+) -> None:
+    kubeflow(server, source)
+    entries = {"model-registry": Access(server.url, {"token": "kubeflow"})}
+
+    async def follow() -> Ref:
+        wanted = parse("model-registry://chat")
+        return await ask.resolver.resolve(wanted, lambda ref: entries.get(ref.scheme), ttl=0)
+
+    assert identity(await follow()) == ("v1", "None", None)
+    assert not [path for path in server.paths() if "mlflow" in path]
+    async with registry() as mlflow:
+        api = "/api/2.0/mlflow"
+        version = {"version": "3", "run_id": "r1", "source": "s3://bucket/chat"}
+        mlflow.json(f"{api}/model-versions/get?name=chat&version=3", {"model_version": version})
+        mlflow.json(f"{api}/runs/get?run_id=r1", {"run": {"info": {"artifact_uri": "s3://bucket"}}})
+        logged_in = Access(mlflow.url, {"token": "mlflow"})
+        entries |= {"mlflow-version": logged_in, "mlflow-run": logged_in, "s3": Access(server.url)}
+        assert identity(await follow()) == ("v1", "etag:e1", None)
+        assert {request.headers["Authorization"] for request in mlflow.asked} == {"Bearer mlflow"}
+    assert not [path for path in server.paths() if "mlflow" in path]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from agent.adapters.registries import Access
+from agent.adapters.registries.fetcher import LARGEST
 from agent.core.models import Ref, parse
 from tests.registries.registry_servers import Asking, Registry
 
@@ -109,6 +110,32 @@ async def test_digests_are_of_one_kind_whether_a_version_has_a_checksum_or_not(l
         lake.files[f"{9:020}.crc"] = json.dumps({"tableSizeBytes": 77, "metadata": {"id": ID}})
         assert told(await lake("delta://lake/t")) == told(plain) == ("9", f"{kind}9", None)
         lake.files.clear()
+
+
+@pytest.mark.parametrize("name", ["00000000000000000009.crc", "00000000000000000000.json"])
+async def test_a_file_that_is_too_large_to_be_read_tells_nothing_of_the_table(lake: Lake, name: str) -> None:
+    lake.last = 9
+    lake.files[name] = json.dumps({"metaData": {"id": ID}}) + " " * LARGEST
+    version, _digest, unresolved = told(await lake("delta://lake/t"))
+    assert (version, unresolved) == ("9", None)
+
+
+async def test_the_newest_version_where_no_file_can_be_read(server: Registry, ask: Asking) -> None:
+    last = 9
+
+    async def namenode(request: web.Request) -> web.Response:
+        number = request.path.rpartition("/")[2].removesuffix(".json")
+        if not (number.isdigit() and first <= int(number) <= last):
+            return web.Response(status=404)
+        if request.query["op"] == "GETFILECHECKSUM":
+            return web.Response(status=400)
+        return web.json_response({"FileStatuses": {"FileStatus": [{"type": "FILE", "length": 1}]}})
+
+    server.fallback = namenode
+    for first, expected in ((0, ("9", None)), (3, (None, "unsupported"))):
+        version, _digest, unresolved = told(await ask(f"delta+hdfs://namenode/t{first}"))
+        assert (version, unresolved) == expected
+    assert told(await ask("delta+hdfs://namenode/t3@v4")) == ("4", "delta-version:4", None)
 
 
 async def test_a_version_that_the_text_names(lake: Lake) -> None:

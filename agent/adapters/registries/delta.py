@@ -36,10 +36,14 @@ class Table(NamedTuple):
 
 
 class Log(NamedTuple):
-    """Asks for files of a table's log: whether one is there, and its content (None if it cannot be read)."""
+    """Asks for files of a table's log: whether one is there, and its content (None if it is not there, or too large).
+
+    `readable`: whether contents of such a store can be read at all; if not, none is.
+    """
 
     has: Callable[[str], Awaitable[bool]]
     read: Callable[[str], Awaitable[bytes | None]]
+    readable: bool
 
 
 class _Checkpoint(msgspec.Struct):
@@ -137,6 +141,8 @@ async def _newest(log: Log) -> int:
     checkpoint = _read(await log.read("_last_checkpoint"), _Checkpoint) or _Checkpoint()
     low, step = checkpoint.version if 0 <= checkpoint.version < _NEWEST else 0, 1
     if low == 0 and not await log.has(_commit(0)):
+        if not log.readable:
+            raise RegistryError("unsupported", "where the log begins is in a file, which is not read in such a store")
         raise RegistryError("not-found", "there is no log of a table, or not its first version")
     while low + step < _NEWEST and await log.has(_commit(low + step)):
         low, step = low + step, step * 2

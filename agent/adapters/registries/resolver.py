@@ -76,6 +76,8 @@ _BY_NAME: Final[Mapping[str, LookUp]] = {
     **dict.fromkeys(("mlflow-version", "mlflow-alias", "mlflow-stage", "mlflow-run"), mlflow.look_up),
     "model-registry": modelregistry.look_up,
 }
+_WRITTEN: Final[Mapping[str, Grammar]] = {"model-registry": Grammar.KSERVE}
+"""Whose rules the addresses of files follow that a registry knows."""
 _PROXIED: Final = "mlflow-artifacts:"
 """What files begin with that MLflow keeps, and gives out, itself."""
 _BY_CONTENT: Final = frozenset({"dvc", "git-lfs"})
@@ -208,19 +210,23 @@ class Resolver:
     async def _registered(self, ref: Ref, access: Access, access_for: AccessFor) -> Found:
         """A registered model has the digest of the files that its version points at, where those can be asked for.
 
-        Its version may point at a run or a logged model, which points at the files.
+        Its version may point at a run or a logged model, which points at the files. Each is asked for where the entry
+        that answers for it says.
         """
         halfway = asyncio.get_running_loop().time() + self._deadline / 2
         registered = await _BY_NAME[ref.scheme](self._fetcher, access, ref.canonical)
         found = Found(version=registered.version or None, revision=registered.run or None)
-        source = parse(registered.source, Grammar.KSERVE if ref.scheme == "model-registry" else Grammar.GENERIC)
+        source = parse(registered.source, _WRITTEN.get(ref.scheme, Grammar.GENERIC))
+        storage = access_for(source)
         for _ in range(_HOPS):
             if source.scheme not in _BY_NAME or source.canonical.startswith(_PROXIED):
                 break
-            registered = await mlflow.look_up(self._fetcher, access, source.canonical)
+            if storage is None or storage.refused is not None:
+                return found
+            registered = await _BY_NAME[source.scheme](self._fetcher, storage, source.canonical)
             found = replace(found, revision=found.revision or registered.run or None)
-            source = parse(registered.source)
-        storage = access_for(source)
+            source = parse(registered.source, _WRITTEN.get(source.scheme, Grammar.GENERIC))
+            storage = access_for(source)
         if storage is None or storage.refused is not None:
             return found
         if source.canonical.startswith(_PROXIED):
@@ -299,7 +305,15 @@ class Resolver:
                 return False
             return True
 
-        return await delta.stored(delta.Log(has, lambda name: self._read(f"{log}/{name}", access_for)), named.version)
+        async def read(name: str) -> bytes | None:
+            try:
+                return await self._read(f"{log}/{name}", access_for)
+            except RegistryError as error:
+                if error.missing.reason != "refused":  # as too large is: none of these files is needed
+                    raise
+                return None
+
+        return await delta.stored(delta.Log(has, read, parse(log).scheme in _CONTENT), named.version)
 
     async def _listing(self, ref: Ref, access: Access, access_for: AccessFor) -> Mapping[str, str] | None:
         for place in dvc.places(access.remote, ref):
