@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from testbed.controlplane import ControlPlane
+from testbed.gitlfs import GitLfs, git_lfs
 from testbed.kube import Admin, ApiError, UnknownKindError
 from tests.shaking import shake
 
@@ -72,6 +73,13 @@ def _shaken() -> Iterator[None]:
         if asked := os.environ.get("WEIR_SHAKE"):
             shake(asked, patch)
         yield
+
+
+@pytest.fixture(scope="session")
+async def lfs(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GitLfs]:
+    """A Git LFS server."""
+    async with git_lfs(tmp_path_factory.mktemp("git-lfs")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from testbed.aws import Aws, aws
-from testbed.gitlfs import GitLfs, git_lfs
 from testbed.mlflow import Mlflow, mlflow
 from testbed.ociregistry import OciRegistry, oci_registry
 from tests.registries.registry_servers import Asking, Registry, asking, registry
@@ -40,13 +39,6 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Aws]:
     async with aws(tmp_path_factory.mktemp("aws")) as running:
         await running.bucket("models")
         await running.bucket("versions", versioned=True)
-        yield running
-
-
-@pytest.fixture(scope="session")
-async def lfs(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GitLfs]:
-    """A Git LFS server."""
-    async with git_lfs(tmp_path_factory.mktemp("git-lfs")) as running:
         yield running
 
 

@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
+from testbed.git import GitRepository
+from testbed.gitlfs import GitLfs
 from testbed.kube import ApiError
-from tests.registries.registry_servers import Registry, registry
 from tests.scenarios.conftest import RunningAgent, Story
 from tests.scenarios.test_change_policy import policy
 
-HELD, LOST = "a" * 64, "b" * 64
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Registry]:
-    """A Git LFS server that has one object."""
-
-    async def batch(request: web.Request) -> web.Response:
-        (wanted,) = (await request.json())["objects"]
-        there, absent = {"actions": {"download": {"href": "http://x"}}}, {"error": {"code": 404}}
-        return web.json_response({"objects": [{**wanted, **(there if wanted["oid"] == HELD else absent)}]})
-
-    async with registry() as served:
-        served.ask("/info/lfs/objects/batch", batch)
-        yield served
+LOST = "b" * 64
 
 
 def pointer(oid: str) -> str:
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 12\n"
 
 
-async def test_a_pointer_without_content_is_a_warning(story: Story, weir: RunningAgent, server: Registry) -> None:
-    lfs = {"scheme": "git-lfs", "endpoint": f"{server.url}/info/lfs"}
-    await policy(story, resolution={"registries": [lfs]})
+async def test_a_pointer_without_content_is_a_warning(
+    story: Story, weir: RunningAgent, lfs: GitLfs, tmp_path: Path
+) -> None:
+    pushed = GitRepository(tmp_path / "pushed.git")
+    await lfs.push("team/story", {"more.bin": b"of the story"}, pushed)
+    held = hashlib.sha256(b"of the story").hexdigest()
+    metadata, data = {"name": "lfs", "namespace": story.namespace}, {"token": lfs.token("team/story", "read")}
+    await story.admin.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
+    entry = {"scheme": "git-lfs", "endpoint": f"{lfs.remote('team/story')}.git/info/lfs", "secretRef": {"name": "lfs"}}
+    await policy(story, resolution={"registries": [entry]})
     story.git.commit({"weights.bin": pointer("c" * 64)})
     await story.source()
     await story.kustomization()
     await story.ready()
-    story.git.commit({"weights.bin": pointer(LOST), "more.bin": pointer(HELD)})
+    story.git.commit({"weights.bin": pointer(LOST), "more.bin": pushed.read("more.bin")})
     await story.pull("lost")
     both = {"DataChanged", "DataAdded"}
     told = await story.told("repo", lambda told: both <= {event["reason"] for event in told})
@@ -53,8 +47,9 @@ async def test_a_pointer_without_content_is_a_warning(story: Story, weir: Runnin
     assert "not where it should be" not in added["message"]
     changes = await weir.get(f"/api/v1/changes?source=GitRepository/{story.namespace}/repo")
     found = [item["record"]["new"] for item in changes["items"]]
-    reasons = {ref["digest"]["value"]: ref["identity"].get("unresolved") for ref in found}
-    assert (reasons[LOST], reasons[HELD]) == ("not-found", None)
+    identities = {ref["digest"]["value"]: ref["identity"] for ref in found}
+    assert (identities[LOST].get("unresolved"), identities[held].get("unresolved")) == ("not-found", None)
+    assert identities[held]["resolvedAt"]  # the server was asked, and took the token
     assert {tuple(item["record"]["impact"]["kustomizations"]) for item in changes["items"]} == {
         (f"{story.namespace}/app",)
     }
