@@ -26,7 +26,7 @@ def programs_python(progress: Progress = silent) -> Path:
     if not entry.exists():
         with exclusive(cache_dir() / "locks" / f"{NAME}.lock"):
             if not entry.exists():
-                progress(f"{NAME}: installing (usually 10 s)")
+                progress(f"{NAME}: installing (usually 15 s)")
                 _install(entry)
     return entry / "bin" / "python"
 
@@ -48,7 +48,7 @@ def _install(entry: Path) -> None:
         # Modules are started with `python -m`, so that the environment may be moved.
         target = Path(scratch, "out")
         _uv("venv", "--python", sys.executable, target)
-        _uv("pip", "install", "--require-hashes", "--python", target / "bin" / "python", "--requirement", LOCK)
+        _uv("pip", "sync", "--require-hashes", "--no-build", "--python", target / "bin" / "python", LOCK)
         target.rename(entry)
 
 
