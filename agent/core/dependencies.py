@@ -96,6 +96,8 @@ def ready_variables(kustomization: Kustomization, dependency: Kustomization) -> 
 
 def in_order(kustomizations: Sequence[Kustomization]) -> Sequence[Kustomization]:
     """Those that others among them wait for come first. Where they wait in a circle, the order is left as it is."""
+    if not any(kustomization.spec.depends_on for kustomization in kustomizations):
+        return kustomizations
     named = {(kustomization.namespace, kustomization.name): kustomization for kustomization in kustomizations}
     sorter = TopologicalSorter({key: dependency_keys(one) & named.keys() for key, one in named.items()})
     try:
