@@ -69,11 +69,12 @@ class ChangeLog:
         self._untold: dict[Mark, None] = {}
         self._told: dict[Mark, None] = {}
         self._left: dict[Mark, None] = {}
+        self._elsewhere: frozenset[Mark] = frozenset()
         self.restored = asyncio.Event()
         self.restored.set()
         self.news = asyncio.Event()
         if journal is not None:
-            self.restore(journal.read())
+            self._take_in(_decoded(journal.read()))
 
     async def keep(self, entries: Sequence[ChangeEntry]) -> None:
         """Write entries of this log where they outlive the process, as those that are about to be told."""
@@ -90,6 +91,8 @@ class ChangeLog:
         for mark in marks:
             self._untold.pop(mark, None)
         self._note(self._told, marks)
+        if not self._elsewhere.isdisjoint(marks):
+            self.news.set()  # an agent that has no more than that would tell of them again, however much later
         await self._append(_Marked(told=marks))
 
     def left(self) -> tuple[ChangeEntry, ...]:
@@ -148,18 +151,28 @@ class ChangeLog:
         return tuple(fresh)
 
     def lines(self) -> list[bytes]:
-        """All entries as JSON, oldest first, after those in whose place some of them have come, and those untold."""
+        """All entries as JSON, oldest first, after those in whose place some of them have come, and those untold.
+
+        They are for who keeps them elsewhere: that one of those untold is told later will be `news`.
+        """
+        self._elsewhere = frozenset(self._untold)
         marked = _Marked(withdrawn=tuple(self._superseded), untold=tuple(self._untold))
         head = [msgspec.json.encode(marked)] if marked != _Marked() else []
         return head + [msgspec.json.encode(entry) for entry in self._entries]
 
     def restore(self, lines: Iterable[bytes]) -> None:
-        """Take in what another process has kept; what is known of both is known once."""
+        """Take in what another process has kept elsewhere; what is known of both is known once."""
         read = _decoded(lines)
+        self._elsewhere = frozenset(read.untold)
+        if not self._elsewhere.isdisjoint(self._told):
+            self.news.set()
+        self._take_in(read)
+
+    def _take_in(self, read: _Read) -> None:
         known = {_mark(entry): entry for entry in (*read.entries, *self._entries)}
         self._note(self._superseded, read.gone)
         self._note(self._told, read.told)
-        untold = [mark for mark in (*self._left, *read.untold) if mark not in self._told]
+        untold = [mark for mark in (*self._left, *read.untold) if mark not in self._told and mark not in read.told]
         self._left = dict.fromkeys(untold)
         self._note(self._untold, untold)
         self._entries.clear()

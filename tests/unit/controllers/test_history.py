@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from agent.adapters.journal import Journal
 from agent.adapters.kube.errors import Forbidden
 from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.controllers.history import History
@@ -83,6 +85,43 @@ async def test_many_changes_are_one_write_and_the_next_pod_knows_them() -> None:
     await later.restored.wait()
     assert revisions(later) == [str(number) for number in range(51, -1, -1)]
     service.cancel()
+
+
+async def test_what_was_written_before_it_was_told_is_written_again() -> None:
+    blob, log = Blob(), ChangeLog()
+    service = asyncio.create_task(History(log, blob, limit=10_000, settle=0.0, pause=0.0).run())
+    await log.restored.wait()
+    entries = log.add([entry(1)])
+    await log.keep(entries)
+    async with asyncio.timeout(60):
+        await blob.written.wait()
+    blob.written.clear()
+    await log.told(entries)
+    async with asyncio.timeout(60):
+        await blob.written.wait()
+    await log.told(entries)  # which says nothing that is not written
+    assert not log.news.is_set()
+    service.cancel()
+    on_another_node = ChangeLog()
+    on_another_node.restore(unpacked(blob.data, 1_000_000))
+    assert on_another_node.left() == ()
+
+
+async def test_what_was_told_after_the_last_write_is_written_by_the_next_agent(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    log = ChangeLog(journal=Journal(path, limit=10))
+    entries = log.add([entry(1), entry(2)])
+    await log.keep(entries)
+    lines = log.lines()
+    await log.told(entries[:1])  # and it is killed before that is written
+    on_this_disk, without_it = ChangeLog(journal=Journal(path, limit=10)), ChangeLog()
+    for after, left in ((on_this_disk, entries[1:]), (without_it, entries)):
+        after.restore(lines)
+        assert after.left() == left
+        assert after.news.is_set() is (after is on_this_disk)
+        after.news.clear()
+        await after.told(left)
+        assert after.news.is_set()
 
 
 async def test_without_the_right_to_keep_it_nothing_waits() -> None:

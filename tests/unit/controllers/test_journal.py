@@ -66,6 +66,15 @@ async def test_what_nobody_was_told_of_is_known_after_a_restart_on_this_disk_and
     assert told.left() == ()
 
 
+async def test_however_many_were_told_none_is_told_again(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    log = ChangeLog(limit=3, journal=Journal(path, limit=100))
+    entries = [entry(RECORD, f"{number}") for number in range(5)]
+    await log.keep(log.add(entries))
+    await log.told(list(reversed(entries)))
+    assert ChangeLog(limit=3, journal=Journal(path, limit=100)).left() == ()
+
+
 async def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     log = ChangeLog(journal=Journal(path, limit=10))
