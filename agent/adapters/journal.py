@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -14,16 +15,30 @@ _SPARE: Final = 2
 
 
 class Journal:
-    """The last `limit` lines that were appended, without line feeds in them. A disk that fails is told of once."""
+    """The last `limit` lines that were appended, without line feeds in them. A disk that fails is told of once.
+
+    Several threads may append: one at a time, since what comes while the file is written anew would be lost.
+    """
 
     def __init__(self, path: Path, *, limit: int) -> None:
         self._path = path
         self._limit = limit
         self._lines = 0
         self._failed = False
+        self._turn = threading.Lock()
 
     def read(self) -> list[bytes]:
         """What is remembered, oldest first; nothing if the file cannot be read."""
+        with self._turn:
+            return self._read()
+
+    def append(self, lines: Iterable[bytes]) -> None:
+        """Remember more. Blocks for as long as the disk does."""
+        text = b"".join(line + b"\n" for line in lines)
+        with self._turn:
+            self._append(text)
+
+    def _read(self) -> list[bytes]:
         try:
             lines = [line for line in self._path.read_bytes().split(b"\n") if line]
         except FileNotFoundError:
@@ -37,9 +52,7 @@ class Journal:
         self._lines = len(kept)
         return kept
 
-    def append(self, lines: Iterable[bytes]) -> None:
-        """Remember more. Blocks for as long as the disk does."""
-        text = b"".join(line + b"\n" for line in lines)
+    def _append(self, text: bytes) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -50,7 +63,7 @@ class Journal:
             return
         self._lines += text.count(b"\n")
         if self._lines > self._limit * _SPARE:
-            self.read()
+            self._read()
 
     def _replace(self, lines: Iterable[bytes]) -> None:
         """The file with these lines alone; a crash leaves the old one."""

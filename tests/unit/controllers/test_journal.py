@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -89,6 +92,25 @@ def test_the_file_stays_bounded(tmp_path: Path) -> None:
         journal.append([b"%d" % number])
     assert len((tmp_path / "lines").read_bytes().split()) <= 6
     assert Journal(tmp_path / "lines", limit=3).read() == [b"17", b"18", b"19"]
+
+
+def test_threads_that_append_while_the_file_is_written_anew_lose_nothing(tmp_path: Path) -> None:
+    threads, each, limit = 8, 10, 100
+    together = threading.Barrier(threads)
+
+    def append(journal: Journal, thread: int) -> None:
+        together.wait()
+        for number in range(each):
+            journal.append([b"%d-%d" % (thread, number)])
+
+    with ThreadPoolExecutor(threads) as pool:
+        for attempt in range(20):
+            journal = Journal(tmp_path / f"lines-{attempt}", limit=limit)
+            journal.append([b"before"] * (2 * limit - threads))
+            list(pool.map(append, [journal] * threads, range(threads)))
+            kept = Counter(journal.read())
+            kept.pop(b"before")
+            assert kept == Counter(b"%d-%d" % (one, number) for one in range(threads) for number in range(each))
 
 
 def test_a_disk_that_fails_is_in_nobodys_way(tmp_path: Path) -> None:
