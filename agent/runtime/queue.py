@@ -6,8 +6,9 @@ The contract, which the property tests restate as a model:
 * a key is handed out when it is due, the highest priority first, then the earliest due time, then the first added;
 * a key that is being worked on is never handed out; added meanwhile, it is handed out after `done`;
 * a key that brings no news of its own (start-up, catching up, an interval) stays back while passes that do are under
-  way, for up to a second of them, so that these have the API server and the interpreter for themselves; also passes of
-  other queues, if it is told to make room for those;
+  way, so that these have the API server and the interpreter for themselves; also passes of other queues, if it is told
+  to make room for those. It is for a second in all, which only time without any such pass gives back: where one follows
+  the other, a key that is due waits no longer than that for a worker that has nothing else to do;
 * back-off belongs to the queue: `retry` counts a failure of the key, `forget` clears the count.
 
 Deciding is synchronous (`take`, `next_due`) and only `get` waits. Everything runs on the loop's thread, but for the
@@ -21,6 +22,7 @@ import contextlib
 import enum
 import heapq
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable, Hashable
@@ -74,29 +76,32 @@ class QueueObserver(Protocol):
         """A key's pass took so many seconds."""
 
 
-class News:
-    """Passes with news that are under way, all of one queue. The events `over` are set when the last of them ends."""
+class Room:
+    """For how long what brings no news makes room for passes that do. `over` is set when the last of them ends.
 
-    def __init__(self, over: list[asyncio.Event]) -> None:
-        self.over = over
-        self.under_way = 0
-        self._since = 0.0
+    It is `STAND_BACK` seconds in all, which only time without such a pass gives back.
+    """
+
+    def __init__(self, over: asyncio.Event) -> None:
+        self.until = -math.inf
+        self._over = over
+        self._passes = 0
+        self._left = STAND_BACK
+        self._as_of = -math.inf
 
     def begin(self, now: float) -> None:
-        """One more, at the time `now`."""
-        self._since = self._since if self.under_way else now
-        self.under_way += 1
+        """One pass more, at the time `now`."""
+        if not self._passes:
+            self.until = now + min(self._left + now - self._as_of, STAND_BACK)
+        self._passes += 1
 
-    def end(self) -> None:
+    def end(self, now: float) -> None:
         """One less."""
-        self.under_way -= 1
-        if not self.under_way:
-            for event in self.over:
-                event.set()
-
-    def room_until(self) -> float:
-        """Until when what brings no news makes room; negative infinity if there is nobody to make room for."""
-        return self._since + STAND_BACK if self.under_way else float("-inf")
+        self._passes -= 1
+        if not self._passes:
+            self._left, self._as_of = max(self.until - now, 0.0), now
+            self.until = -math.inf
+            self._over.set()
 
 
 class WorkQueue(Generic[K]):
@@ -122,8 +127,9 @@ class WorkQueue(Generic[K]):
         self._counter = itertools.count()
         self._changed = asyncio.Event()
         self._calm = asyncio.Event()
-        self.news = News([self._changed, self._calm])
-        self._before = [self.news]
+        self._news = 0
+        self._room = Room(self._changed)
+        self.rooms = [self._room]
 
     def __len__(self) -> int:
         """Pending keys, due or not, without those being worked on."""
@@ -168,7 +174,11 @@ class WorkQueue(Generic[K]):
         if since is not None and self._observer is not None:
             self._observer.finished(self._clock() - since)
         if priority >= Priority.SPEC:
-            self.news.end()
+            self._news -= 1
+            if not self._news:
+                self._calm.set()
+            for room in self.rooms:
+                room.end(self._clock())
         item = self._pending.get(key)
         if item is not None:
             self._schedule(key, item)
@@ -206,7 +216,9 @@ class WorkQueue(Generic[K]):
         item = self._pending.pop(key)
         self._working[key] = (now, item.priority)
         if item.priority >= Priority.SPEC:
-            self.news.begin(now)
+            self._news += 1
+            for room in self.rooms:
+                room.begin(now)
         if self._observer is not None:
             self._observer.taken(max(now - item.due, 0.0))
         return key, item.priority
@@ -247,26 +259,22 @@ class WorkQueue(Generic[K]):
                     await self._calm.wait()
 
     def _has_news(self) -> bool:
-        return self.news.under_way > 0 or self._brings_news(self._first())
+        return self._news > 0 or self._brings_news(self._first())
 
     def _brings_news(self, key: K | None) -> bool:
         return key is not None and self._pending[key].priority >= Priority.SPEC
 
     def make_room_for(self, other: WorkQueue[Any]) -> None:
-        """Hold back what brings no news for passes with news of another queue as well."""
-        self._before.append(other.news)
-        other.news.over.append(self._changed)
+        """Hold back what brings no news for passes with news of another queue as well, as long as none has begun."""
+        other.rooms.append(self._room)
 
     def _stands_back(self, key: K, now: float) -> bool:
-        return not self._brings_news(key) and now < self._room_until()
-
-    def _room_until(self) -> float:
-        return max(news.room_until() for news in self._before)
+        return not self._brings_news(key) and now < self._room.until
 
     def _back_again(self) -> float | None:
         """When the first of those that are due stands back no longer, None if it does not."""
         key = self._first()
-        return self._room_until() if key is not None and self._stands_back(key, self._clock()) else None
+        return self._room.until if key is not None and self._stands_back(key, self._clock()) else None
 
     def _first(self) -> K | None:
         """The first of those that are due, None if none is."""

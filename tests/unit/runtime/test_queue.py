@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import sys
 import threading
 import time
@@ -42,7 +43,8 @@ class QueueModel(RuleBasedStateMachine):
         self.queue: WorkQueue[str] = WorkQueue(clock=lambda: self.now, rand=lambda: 0.0)
         self.pending: dict[str, Entry] = {}
         self.working: dict[str, Priority] = {}
-        self.news_since = 0.0
+        self.room = STAND_BACK
+        self.until = 0.0
 
     def expected(self) -> str | None:
         ready = [k for k, e in self.pending.items() if e.due <= self.now and k not in self.working]
@@ -55,7 +57,7 @@ class QueueModel(RuleBasedStateMachine):
         if first is None:
             return None
         no_news = self.pending[first].priority < Priority.SPEC
-        return None if no_news and self.has_news() and self.now - self.news_since < STAND_BACK else first
+        return None if no_news and self.has_news() and self.now < self.until else first
 
     def has_news(self) -> bool:
         return any(priority >= Priority.SPEC for priority in self.working.values())
@@ -71,6 +73,8 @@ class QueueModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.25, 0.5, 1.0, 5.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
+        if not self.has_news():
+            self.room = min(self.room + seconds, STAND_BACK)
 
     @rule()
     def take(self) -> None:
@@ -79,7 +83,7 @@ class QueueModel(RuleBasedStateMachine):
         if expected is None:
             assert taken is None
         else:
-            self.news_since = self.news_since if self.has_news() else self.now
+            self.until = self.until if self.has_news() else self.now + self.room
             self.working[expected] = self.pending.pop(expected).priority
             assert taken == (expected, self.working[expected])
 
@@ -88,7 +92,10 @@ class QueueModel(RuleBasedStateMachine):
     def done(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.working)))
         self.queue.done(key)
+        had_news = self.has_news()
         del self.working[key]
+        if had_news and not self.has_news():
+            self.room = max(self.until - self.now, 0.0)
 
     @rule(key=KEYS)
     def discard(self, key: str) -> None:
@@ -292,6 +299,7 @@ def test_what_only_catches_up_waits_for_an_urgent_pass_but_not_for_long() -> Non
         assert (await queue.get())[0] == "changed"
         assert await first_after(queue, STAND_BACK / 2, lambda: queue.done("changed")) == "one"
         assert now() - start == pytest.approx(STAND_BACK / 2)
+        await asyncio.sleep(STAND_BACK / 2)
         queue.add("slow", Priority.REVISION)
         assert (await queue.get())[0] == "slow"
         start = now()
@@ -319,14 +327,57 @@ def test_what_only_catches_up_makes_room_for_the_news_of_another_queue_too() -> 
         queue.done("changed")
         assert await first_after(queue, STAND_BACK / 4, lambda: sources.done("asked")) == "one"
         assert now() - start == pytest.approx(STAND_BACK * 3 / 4)
+        await asyncio.sleep(STAND_BACK)
         sources.add("slow", Priority.REQUESTED)
         assert (await sources.get())[0] == "slow"
         assert (await queue.get())[0] == "two"
-        assert now() - start == pytest.approx(STAND_BACK * 7 / 4)
+        assert now() - start == pytest.approx(STAND_BACK * 11 / 4)
         sources.done("slow")
         queue.add("changed", Priority.REVISION)
         assert (await queue.get())[0] == "changed"
         assert sources.take() is not None, "nothing is held back for the queue that makes room"
+
+    run(main())
+
+
+async def works(queue: WorkQueue[str], passes: list[float], again: float, handed_out: asyncio.Future[float]) -> None:
+    """A worker whose passes with news take so long each; another is due `again` so long after one has begun."""
+    for seconds in itertools.cycle(passes):
+        key, priority = await queue.get()
+        if priority < Priority.SPEC:
+            handed_out.set_result(now())
+            return
+        queue.add(key, after=again)
+        await asyncio.sleep(seconds)
+        queue.done(key)
+
+
+PASSES = st.lists(st.floats(0.01, 3.0), min_size=1, max_size=5)
+QUIET = st.sampled_from([Priority.STARTUP, Priority.CATCH_UP, Priority.RESYNC])
+
+
+@given(own=PASSES, others=PASSES, again=st.floats(0.0, 3.0), due=st.floats(0.0, 5.0), priority=QUIET)
+@settings(deadline=None)
+def test_a_key_that_is_due_waits_for_no_more_than_a_second_of_news(
+    own: list[float], others: list[float], again: float, due: float, priority: Priority
+) -> None:
+    async def main() -> None:
+        sources, queue = WorkQueue[str](clock=now), WorkQueue[str](clock=now)
+        queue.make_room_for(sources)
+        handed_out = asyncio.get_running_loop().create_future()
+        workers = [
+            asyncio.create_task(works(at, passes, again, handed_out))
+            for at, passes in ((queue, own), (queue, own), (sources, others))
+        ]
+        queue.add("restless")
+        sources.add("restless")
+        start = now()
+        queue.add("interval", priority, after=due)
+        async with asyncio.timeout(60):
+            waited = await handed_out - start - due
+        assert waited == pytest.approx(STAND_BACK / 2, abs=STAND_BACK / 2 + 1e-6)
+        for worker in workers:
+            worker.cancel()
 
     run(main())
 
