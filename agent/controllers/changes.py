@@ -208,7 +208,7 @@ class ChangeRecorder:
             history=_asked_once(self._log.earlier),
         )
 
-    def announce(
+    async def announce(
         self,
         kustomization: Kustomization,
         built: Built,
@@ -218,12 +218,15 @@ class ChangeRecorder:
     ) -> None:
         """The objects are applied: say on each of them what changed."""
         key = (kustomization.namespace, kustomization.name)
+        build = None
+        if kustomization.spec.kube_config is None:  # in a thread, and before anything is noted: a pass may end here
+            build = await asyncio.to_thread(self._home.read, "/".join(key), built.rendered)
         self.moves.floats.follow(
             kustomization, revision, built.rendered, policies, target=target, exposed=built.exposed
         )
         self._waiting.pop(key, None)
-        if kustomization.spec.kube_config is None:
-            self._home.put("/".join(key), built.rendered)
+        if build is not None:
+            self._home.put("/".join(key), build)
         else:
             self._home.forget("/".join(key))
         self._applied[key] = Applied(revision, built.digest, built.rendered, built.exposed, rules_of(policies))

@@ -165,7 +165,7 @@ class KustomizationReconciler:
         await self._parts.adapters.prepare(kustomization, run.policies, detected.records or (), sides, target)
         yields = self._yields(kustomization, built.inventory)
         built = await self._apply(run, target, built, yields)
-        self._announce(run, target, built)
+        await self._announce(run, target, built)
         await self._prune(run, target, built, source)
         self._parts.policies.check_moves(kustomization, run.policies, detected, approved)
         if standing is not None:
@@ -257,9 +257,9 @@ class KustomizationReconciler:
         self._parts.reporter.remarks(run, run.changes)
         return replace(built, inventory=built.inventory.applied(change.key for change in run.changes.changes))
 
-    def _announce(self, run: Run, target: Target, built: Built) -> None:
+    async def _announce(self, run: Run, target: Target, built: Built) -> None:
         """What was applied is told, and kept an eye on."""
-        self._parts.changes.announce(run.kustomization, built, run.revision, run.policies, target)
+        await self._parts.changes.announce(run.kustomization, built, run.revision, run.policies, target)
         self._parts.serving.follow(
             run.kustomization, run.revision, built.rendered, run.policies, target=target, exposed=built.exposed
         )

@@ -40,29 +40,44 @@ _ANY_SERVICE: Final = ObjectKey("serving.kserve.io", "InferenceService", "", "")
 _WITHOUT_EDGES: Final = frozenset({"ConfigMap", "Secret"})
 
 
-class _Build(NamedTuple):
-    """What a Kustomization has applied, and the keys under which it may be found."""
+class Build(NamedTuple):
+    """What a Kustomization has applied, one JSON document each; the keys under which each, and all, may be found."""
 
     documents: tuple[bytes, ...]
+    named_by: Mapping[bytes, frozenset[ObjectKey]]
     looked_up_by: frozenset[ObjectKey]
 
 
 class AppliedBuilds:
     """What the Kustomizations of one cluster have applied, each as `namespace/name`, found by what they use.
 
-    Written by one thread. Others may read meanwhile: the sets that they find are replaced, never changed.
+    Written by one thread. Others may `read` and look meanwhile: the sets that they find are replaced, never changed.
     """
 
     def __init__(self) -> None:
-        self._builds: dict[str, _Build] = {}
+        self._builds: dict[str, Build] = {}
         self._users: dict[ObjectKey, frozenset[str]] = {}
 
-    def put(self, kustomization: str, documents: tuple[bytes, ...]) -> None:
-        """A Kustomization has applied these objects, one JSON document each; what cannot be read uses nothing."""
+    def read(self, kustomization: str, documents: tuple[bytes, ...]) -> Build:
+        """What these objects use, one JSON document each; what cannot be read uses nothing.
+
+        A large build takes a while, but only what differs from what the Kustomization has applied is decoded.
+        """
         known = self._builds.get(kustomization)
         if known is not None and known.documents == documents:
+            return known
+        before = known.named_by if known is not None else {}
+        named_by = {
+            document: before[document] if document in before else frozenset(_named_by(document))
+            for document in documents
+        }
+        return Build(documents, named_by, frozenset[ObjectKey]().union(*named_by.values()))
+
+    def put(self, kustomization: str, build: Build) -> None:
+        """A Kustomization has applied this."""
+        known = self._builds.get(kustomization)
+        if build is known:
             return
-        build = _Build(documents, frozenset(_looked_up_by(RenderedSet.from_json(documents))))
         self._move(kustomization, known.looked_up_by if known else frozenset(), build.looked_up_by)
         self._builds[kustomization] = build
 
@@ -121,9 +136,9 @@ class Elsewhere:
         return found
 
 
-def _looked_up_by(rendered: RenderedSet) -> Iterator[ObjectKey]:
-    """Shared objects that a build names, and for its services the namespaces in which they are."""
-    for key, entry in rendered.entries.items():
+def _named_by(document: bytes) -> Iterator[ObjectKey]:
+    """Shared objects that an object names, or a list of them, and for services the namespaces in which they are."""
+    for key, entry in RenderedSet.from_json((document,)).entries.items():
         if key.kind in _WITHOUT_EDGES:
             continue
         yield from (used for used in used_by(entry.object) if used.kind in SHARED and used.name)

@@ -74,7 +74,7 @@ class World:
         built = Built(f"sha256:{revision}", (), Inventory(), rendered, None, False)
         source = SourceSnapshot(revision=f"main@sha1:{revision}", digest="sha256:b", tree=NOBODY)
         await self.recorder.detect(KUSTOMIZATION, source, built, NOBODY)
-        self.recorder.announce(KUSTOMIZATION, built, source.revision, (), self.cluster.target)
+        await self.recorder.announce(KUSTOMIZATION, built, source.revision, (), self.cluster.target)
         return list(self.heard)
 
 

@@ -211,7 +211,7 @@ class Story:
         """Apply the old model, with nobody asked."""
         built = build(OLD)
         await self.recorder.detect(KUSTOMIZATION, snapshot("1"), built, self.nobody)
-        self.recorder.announce(KUSTOMIZATION, built, "main@sha1:1", (), self.cluster.target)
+        await self.recorder.announce(KUSTOMIZATION, built, "main@sha1:1", (), self.cluster.target)
         self.told.events.clear()
 
     async def detect(self, model: str) -> Detected:
@@ -225,7 +225,7 @@ class Story:
             await self.recorder.detect(
                 kustomization(before), snapshot(commit), build(model), self.nobody, self.policies
             )
-        self.recorder.announce(
+        await self.recorder.announce(
             kustomization(before), build(model), f"main@sha1:{commit}", self.policies, self.cluster.target
         )
 
@@ -276,7 +276,7 @@ async def test_a_pinned_change_waits_for_no_registry() -> None:
     assert [record.op for record in detected.records or ()] == ["changed"]
     # it is in the log already, for a rollout that begins now
     assert story.found() == [("changed", None)]
-    story.recorder.announce(KUSTOMIZATION, build(NEW), "main@sha1:2", story.policies, story.cluster.target)
+    await story.recorder.announce(KUSTOMIZATION, build(NEW), "main@sha1:2", story.policies, story.cluster.target)
     registry.answers.set()
     await story.told.hears(("Kustomization", "ModelChanged"))
     assert story.found() == [("changed", f"sha256:{'2' * 64}")]
@@ -299,7 +299,7 @@ async def test_objects_hear_of_a_change_that_is_answered_after_they_were_applied
     key = ObjectKey("serving.kserve.io", "InferenceService", "ml", "chat")
     story.cluster.live.seen[key] = fingerprint_of(service)
     await story.detect(NEW)
-    story.recorder.announce(KUSTOMIZATION, build(NEW), "main@sha1:2", story.policies, story.cluster.target)
+    await story.recorder.announce(KUSTOMIZATION, build(NEW), "main@sha1:2", story.policies, story.cluster.target)
     registry.answers.set()
     await story.told.hears(("Kustomization", "ModelChanged"), ("InferenceService", "ModelChanged"))
 

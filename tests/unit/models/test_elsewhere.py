@@ -29,10 +29,14 @@ def runtime(image: str, name: str = "shared", kind: str = "ServingRuntime") -> d
     return obj(f"{KSERVE}/v1alpha1", kind, spec, name)
 
 
+def put(applied: AppliedBuilds, kustomization: str, documents: tuple[bytes, ...]) -> None:
+    applied.put(kustomization, applied.read(kustomization, documents))
+
+
 def elsewhere(**builds: Any) -> Elsewhere:
     applied = AppliedBuilds()
     for name, objects in builds.items():
-        applied.put(f"team/{name}", tuple(map(msgspec.json.encode, objects)))
+        put(applied, f"team/{name}", tuple(map(msgspec.json.encode, objects)))
     return Elsewhere(applied, "flux-system/platform")
 
 
@@ -88,7 +92,7 @@ def test_kinds_that_nobody_shares_are_not_looked_for() -> None:
 
 def test_what_cannot_be_read_uses_nothing() -> None:
     applied = AppliedBuilds()
-    applied.put("team/app", (b'{"settings": ', b'"settings"', msgspec.json.encode(mounting("settings", "server"))))
+    put(applied, "team/app", (b'{"settings": ', b'"settings"', msgspec.json.encode(mounting("settings", "server"))))
     found = Elsewhere(applied, "").users_of(ObjectKey("", "ConfigMap", "ml", "settings"), config_map({}))
     assert {key.name for key in found["team/app"]} == {"server"}
 
@@ -145,7 +149,7 @@ def test_after_any_history_the_index_finds_what_looking_into_all_builds_finds(
             applied.forget(name)
             builds.pop(name, None)
         else:
-            applied.put(name, documents)
+            put(applied, name, documents)
             builds[name] = documents
     ((key, _),) = RenderedSet([shared]).entries.items()
     sets = {name: RenderedSet([shared, *map(msgspec.json.decode, documents)]) for name, documents in builds.items()}
@@ -153,7 +157,7 @@ def test_after_any_history_the_index_finds_what_looking_into_all_builds_finds(
     assert Elsewhere(applied, "c").users_of(key, shared) == {name: users for name, users in looked.items() if users}
     anew = AppliedBuilds()
     for name, documents in builds.items():
-        anew.put(name, documents)
+        put(anew, name, documents)
     assert list(applied.candidates(key, shared)) == list(anew.candidates(key, shared)), "nothing is left of old builds"
 
 
