@@ -20,7 +20,7 @@ _SERVER: Final = "kserve-container"
 
 
 def demand_of(content: Mapping[str, Any], runtime: Sequence[Manifest] = ()) -> Counter[str]:
-    """Accelerators of one pod of an InferenceService's or LLMInferenceService's revision.
+    """Accelerators of one pod of an InferenceService's or LLMInferenceService's revision; no workers on other nodes.
 
     `runtime` are the containers that its ServingRuntime has. As KServe lays the object over them, each amount of a
     container that both have is the object's where it names one.
