@@ -83,6 +83,20 @@ async def test_a_model_that_cannot_be_loaded_is_rolled_back_at_once(
     assert any("ModelLoadFailed in pod chat-canary-kserve-" in text for text in texts), texts
 
 
+async def test_a_model_that_comes_while_another_one_is_loading_takes_its_place(
+    control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
+) -> None:
+    async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
+        await rollouts.phase("Initialized")
+        async with story.watched(version_in, "chat-canary") as tried:
+            await story.push("slow")
+            await eventually(lambda: tried == ["slow"])
+            await story.push("3")
+            await eventually(lambda: tried[-1] == "3")
+            await rollouts.phase("Succeeded")
+        assert await story.serving() == "3"
+
+
 async def test_no_run_begins_without_room_for_the_devices_that_it_claims(
     control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
 ) -> None:

@@ -64,10 +64,11 @@ class Llm:
         asked, name = asked_in(obj), obj["metadata"]["name"]
         fleet = llm_fleet(sibling_name(name), asked.content)
         ready = READY if asked.matches else Readiness("waiting for the canary to be created")
-        if sibling is not None and _tried(sibling) == asked.revision:
+        there = sibling is not None and _tried(sibling) == asked.revision
+        if sibling is not None and there:
             failed = failed_load(services.pods, fleet)
             ready = _ready(sibling) if failed.ready else failed
-        tried = Side(asked.matches or sibling is not None, within_deadline(ready, plan, status, now), fleet)
+        tried = Side(asked.matches or there, within_deadline(ready, plan, status, now), fleet)
         stands = _ready(obj)
         if stands.ready and services.workload is not None:
             stands = deployment_readiness(
