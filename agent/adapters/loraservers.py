@@ -16,10 +16,15 @@ TIMEOUT: Final = 60.0
 """Seconds for one request: a server fetches an adapter before it answers."""
 _LARGEST: Final = 1 << 20
 _QUOTED: Final = 200
+_REFUSED: Final = frozenset({400, 401, 403, 404, 422})
 
 
 class LoraError(OperationError):
-    """A server does not load, or does not answer."""
+    """A server does not load, or does not answer. `refused`: it has answered that it never will."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class _Model(msgspec.Struct):
@@ -43,7 +48,7 @@ class LoraServers(SessionOwner):
         What it serves already is left alone, and so are adapters that nobody named. Returns the names that were loaded
         or unloaded. Raises LoraError.
         """
-        served = await self._served(url)
+        served = await self.served(url)
         moved = [name for name, path in wanted.items() if name in served and served[name] not in {None, path}]
         for name in (*moved, *(name for name in gone if name in served)):
             await self._post(f"{url}{prefix}/unload_lora_adapter", {"lora_name": name})
@@ -52,8 +57,8 @@ class LoraServers(SessionOwner):
             await self._post(f"{url}{prefix}/load_lora_adapter", {"lora_name": name, "lora_path": wanted[name]})
         return [*loaded, *(name for name in gone if name in served)]
 
-    async def _served(self, url: str) -> dict[str, str | None]:
-        """What the server says that it serves, by name, with the path of each where it tells."""
+    async def served(self, url: str) -> dict[str, str | None]:
+        """What the server says that it serves, by name, with the path of each where it tells. Raises LoraError."""
         status, body = await self._ask("GET", f"{url}/v1/models", None)
         if status != 200:
             raise LoraError(_refusal("which adapters it serves", status, body))
@@ -65,7 +70,8 @@ class LoraServers(SessionOwner):
     async def _post(self, url: str, body: Mapping[str, Any]) -> None:
         status, answer = await self._ask("POST", url, body)
         if status != 200:
-            raise LoraError(_refusal(f"adapter {body['lora_name']}", status, answer))
+            refused = status in _REFUSED
+            raise LoraError(_refusal(f"adapter {body['lora_name']}", status, answer), refused=refused)
 
     async def _ask(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
         try:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 from agent.adapters.forges import Forges
 from agent.adapters.kube.client import KubeClient
+from agent.adapters.loraservers import LoraServers
 from agent.adapters.prometheus import Prometheus
 from agent.adapters.webhooks import Webhooks
 from agent.api.canary import Canary
@@ -34,7 +35,7 @@ class CanaryRole:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         settings = CanarySettings.of(shared.settings)
-        self._prometheus, self._webhooks, self._forges = Prometheus(), Webhooks(), Forges()
+        self._prometheus, self._webhooks, self._forges, self._lora = Prometheus(), Webhooks(), Forges(), LoraServers()
         self._alerts = ChatAlerts(shared.client, settings)
         reconciler = CanaryReconciler(
             client=shared.client,
@@ -43,6 +44,7 @@ class CanaryRole:
             alerts=self._alerts,
             prometheus=self._prometheus,
             webhooks=self._webhooks,
+            servers=self._lora,
             events=shared.events,
             metrics=FlaggerMetrics(shared.metrics.registry),
             rollouts=shared.rollouts,
@@ -55,7 +57,7 @@ class CanaryRole:
 
     async def open(self, stack: AsyncExitStack) -> None:
         """The HTTP sessions, until the stack closes."""
-        for session in (self._prometheus, self._webhooks, self._forges, self._alerts):
+        for session in (self._prometheus, self._webhooks, self._forges, self._alerts, self._lora):
             await stack.enter_async_context(session)
 
     def write_back(self, *, home: Callable[[Kustomization], KubeClient], wake: Callable[[Key], None]) -> None:

@@ -11,6 +11,7 @@ from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.events import CoreEvents
 from agent.adapters.kube.resource import DEPLOYMENTS
 from agent.adapters.kube.watch import KubeListWatch, PartialObject, decode_metadata
+from agent.adapters.loraservers import LoraServers
 from agent.adapters.prometheus import Prometheus
 from agent.adapters.webhooks import Webhooks
 from agent.api.canary import Canary
@@ -81,7 +82,12 @@ async def canary_agent(
     agent = CanaryAgent(RolloutLog(), registry, canaries)
     events = EventRecorder(CoreEvents(client), Metrics(), drain=_PATIENCE)
     settings = settings or CanarySettings(metrics_server=metrics_server, minimum_interval=minimum_interval)
-    async with Prometheus() as prometheus, Webhooks() as webhooks, ChatAlerts(client, settings) as alerts:
+    async with (
+        Prometheus() as prometheus,
+        Webhooks() as webhooks,
+        ChatAlerts(client, settings) as alerts,
+        LoraServers() as servers,
+    ):
         reconciler = CanaryReconciler(
             client=client,
             canaries=canaries,
@@ -89,6 +95,7 @@ async def canary_agent(
             alerts=alerts,
             prometheus=prometheus,
             webhooks=webhooks,
+            servers=servers,
             events=events,
             metrics=FlaggerMetrics(registry),
             rollouts=agent.rollouts,

@@ -15,8 +15,8 @@ async def live_and_die(kube: KubeClient, rollouts: Rollouts, dice: random.Random
     """Run agents for moments each until the Canary is in one of the phases; how many it took."""
     for lives in range(1, LIVES):
         async with canary_agent(kube, rollouts.namespace, minimum_interval=0.1, drain=False) as agent:
-            # ever longer: on a busy machine a life may be over before it has begun
-            await asyncio.sleep(dice.uniform(0.02, 0.5) * (1 + lives / 30))
+            # ever longer: on a busy machine a life may be over before it has begun, or before what it has to do is done
+            await asyncio.sleep(dice.uniform(0.02, 0.5) * (1 + (lives / 30) ** 2))
             assert agent.crashes == []
         if (await rollouts.status()).get("phase") in ends:
             return lives

@@ -36,6 +36,8 @@ class KServeStory:
     analysis: Object = field(default_factory=dict)
     annotations: Object = field(default_factory=lambda: {JUDGE_ANNOTATION: "compatibility"})
     requests: int = 0
+    adapter: str = ""
+    """The version of an LLMInferenceService's adapter `sql`, if it has one."""
 
     def service(
         self, version: str, *, replicas: int = 2, note: str = "", gpus: int = 0, runtime: str = "", claims: str = ""
@@ -47,6 +49,9 @@ class KServeStory:
             metadata["labels"] = {"note": note}
         if self.kind == LLM_SERVICES:
             spec: Object = {"model": {"uri": uri, "name": "chat"}, "replicas": replicas, "router": {"route": {}}}
+            if self.adapter:
+                spec["model"]["lora"] = {"adapters": [{"name": "sql", "uri": f"hf://org/sql-{self.adapter}"}]}
+                spec["router"]["scheduler"] = {}
             if claims:
                 spec["template"] = {"resourceClaims": [{"name": "gpus", "resourceClaimTemplateName": claims}]}
         else:

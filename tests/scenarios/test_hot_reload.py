@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from agent.adapters.loraservers import LoraError, LoraServers
+from testbed.lora import LoraServer, lora_server
 from testbed.processes import until
 from tests.scenarios.conftest import PATIENCE, Story
-from tests.scenarios.lora_server import LoraServer, lora_server
 from tests.scenarios.test_change_policy import policy
 
 APPS = ("apps/v1", "Deployment")

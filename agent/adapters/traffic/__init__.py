@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.adapters.kube.client import KubeClient
+from agent.adapters.loraservers import LoraServers
 from agent.adapters.traffic.gatewayapi import GatewayRouter
 from agent.adapters.traffic.istio import IstioRouter
 from agent.adapters.traffic.knative import KnativeRouter
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-def router_for(provider: str, client: KubeClient, *, ingress_prefix: str) -> Router | None:
+def router_for(provider: str, client: KubeClient, *, servers: LoraServers, ingress_prefix: str) -> Router | None:
     """The router of a provider, None if there is none for it. `ingress_prefix`: of ingress-nginx' annotations."""
     match provider:
         case Provider.KUBERNETES:
@@ -36,7 +37,7 @@ def router_for(provider: str, client: KubeClient, *, ingress_prefix: str) -> Rou
         case Provider.NGINX:
             return NginxRouter(client, ingress_prefix)
         case Provider.KSERVE:
-            return KServeRouter(client)
+            return KServeRouter(client, servers)
         case Provider.KNATIVE:
             return KnativeRouter(client)
         case _:

@@ -6,6 +6,7 @@ what it no longer says disappears with the same write. What is to be written fol
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -14,7 +15,9 @@ import msgspec
 
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.errors import Forbidden, NotFound
-from agent.adapters.kube.resource import DEPLOYMENTS, PODS, Object, Resource
+from agent.adapters.kube.resource import CANARIES, DEPLOYMENTS, PODS, Object, Resource
+from agent.adapters.loraservers import LoraServers
+from agent.adapters.traffic.lorapool import LoraPool
 from agent.adapters.traffic.router import RouteUnknownError
 from agent.api.canary import Canary
 from agent.core.objects import annotations_of, split_api_version
@@ -22,8 +25,10 @@ from agent.core.rollout.actions import Weights
 from agent.core.rollout.affinity import Cookies
 from agent.core.rollout.kserve.content import GROUP, INFERENCE_SERVICE, LLM_INFERENCE_SERVICE, PROMOTED, TRIAL
 from agent.core.rollout.kserve.llm import sibling_name
+from agent.core.rollout.kserve.lora import asks_for_pool, uncounted
 from agent.core.rollout.kserve.services import serving_of
-from agent.core.rollout.kserve.serving import Remove, ServiceError, Services, Serving, Write
+from agent.core.rollout.kserve.serving import Bring, Remove, ServiceError, Services, Serving, Withdraw, Write
+from agent.core.rollout.kserve.split import REWRITE
 from agent.core.rollout.ownership import FIELD_MANAGER
 from agent.core.rollout.surge import SURGE, Surge
 from agent.errors import ConfigurationError
@@ -43,23 +48,27 @@ def served_resource(canary: Canary) -> Resource:
 class KServeRouter:
     """Moves the traffic of a KServe object, and everything else that a rollout does to it.
 
-    Methods raise ApiError, and ConfigurationError for an object that cannot be rolled out as it is.
+    One for each tick. Methods raise ApiError, and ConfigurationError for an object that cannot be rolled out as it is.
     """
 
-    def __init__(self, client: KubeClient) -> None:
+    def __init__(self, client: KubeClient, servers: LoraServers) -> None:
         self._client = client
+        self._pool = LoraPool(client, servers)
 
     async def find(self, canary: Canary) -> Services | None:
         """The target and, for an LLMInferenceService, the second one beside it."""
         resource = served_resource(canary)
-        target = await self._client.find(resource, canary.namespace, canary.target_name)
+        beside = (sibling_name(canary.target_name),) if resource.kind == LLM_INFERENCE_SERVICE else ()
+        names = (canary.target_name, *beside)
+        target, *second = await asyncio.gather(*(self._client.find(resource, canary.namespace, name) for name in names))
         if target is None:
             return None
         single = canary.metadata.annotations.get(SURGE) == Surge.ONE_POD
-        if resource.kind != LLM_INFERENCE_SERVICE:
-            return Services(target, single=single)
-        name = sibling_name(canary.target_name)
-        return Services(target, await self._client.find(resource, canary.namespace, name), single=single)
+        services = Services(target, second[0] if second else None, single=single)
+        if not beside or not asks_for_pool(target):
+            return services
+        pool = await self._pool.read(target, uncounted(canary))
+        return msgspec.structs.replace(services, pool=pool, owner=_owner(canary))
 
     async def look(self, canary: Canary, services: Services) -> Services:
         """With what KServe does not tell of its pods, as far as it may be read. Raises ServiceError."""
@@ -137,19 +146,35 @@ class KServeRouter:
         except ServiceError as error:
             raise ConfigurationError(str(error), reason=error.reason) from error
         for write in writes:
-            await self._do(canary, write)
-
-    async def _do(self, canary: Canary, write: Write) -> None:
-        resource, namespace = served_resource(canary), canary.namespace
-        if isinstance(write, Remove):
-            try:
-                await self._client.delete(resource, namespace, write.name)
-            except NotFound:
+            if not await self._done(canary, services, write):
                 return
-            return
-        name = write["metadata"]["name"]
+
+    async def _done(self, canary: Canary, services: Services, write: Write) -> bool:
+        """Whether to go on with what is to be written after it."""
+        match write:
+            case Bring():
+                return await self._pool.bring(services.pool.pods, write) or not write.required
+            case Withdraw():
+                await self._pool.withdraw(services.pool, canary.namespace, write)
+            case Remove():
+                with suppress(NotFound):
+                    await self._client.delete(served_resource(canary), canary.namespace, write.name)
+            case {"kind": kind} if kind == REWRITE:
+                await self._pool.rewrite(write)
+            case _:
+                await self._apply(canary, write)
+        return True
+
+    async def _apply(self, canary: Canary, write: Object) -> None:
+        resource, namespace, name = served_resource(canary), canary.namespace, write["metadata"]["name"]
         stored = await self._client.apply(resource, namespace, name, write, field_manager=FIELD_MANAGER)
         _require_kept(write, stored)
+
+
+def _owner(canary: Canary) -> dict[str, Any]:
+    """What a Canary makes goes with it."""
+    reference = {"apiVersion": CANARIES.api_version, "kind": CANARIES.kind, "name": canary.name}
+    return {**reference, "uid": canary.metadata.uid, "controller": True, "blockOwnerDeletion": False}
 
 
 def _require_kept(written: Object, stored: Object) -> None:

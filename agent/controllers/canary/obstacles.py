@@ -36,7 +36,7 @@ from agent.core.rollout.accelerators import demand_of, free_of, shortage
 from agent.core.rollout.hashing import template_hash
 from agent.core.rollout.kserve.content import asked_of, serving_on
 from agent.core.rollout.kserve.pods import runtime_of
-from agent.core.rollout.kserve.services import first_pods
+from agent.core.rollout.kserve.services import first_pods, needs_room
 from agent.core.rollout.kserve.serving import Services
 from agent.core.rollout.plan import Plan
 from agent.core.rollout.surge import FEWER, INSUFFICIENT, Surge
@@ -66,7 +66,7 @@ def needs_of(canary: Canary, plan: Plan, services: Services) -> Needs | None:
         return None
     claims = devices.templates_of(content.get("template") or {})
     pods = 1 if plan.surge is Surge.ONE_POD else first_pods(services.target)
-    runtime, checked = runtime_of(services.target, content), plan.surge is not Surge.UNCHECKED
+    runtime, checked = runtime_of(services.target, content), plan.surge is not Surge.UNCHECKED and needs_room(services)
     return Needs(content, pods, prefetch.uris_of(content), claims, runtime, checked=checked)
 
 

@@ -17,6 +17,7 @@ import msgspec
 from agent import __version__
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.resource import DAEMON_SETS, Object
+from agent.adapters.loraservers import LoraServers
 from agent.adapters.prometheus import Prometheus
 from agent.adapters.traffic import Router, router_for
 from agent.adapters.webhooks import Webhooks
@@ -91,6 +92,7 @@ class CanaryReconciler:
         settings: CanarySettings,
         prometheus: Prometheus,
         webhooks: Webhooks,
+        servers: LoraServers,
         events: EventRecorder,
         metrics: FlaggerMetrics,
         rollouts: RolloutLog,
@@ -100,6 +102,7 @@ class CanaryReconciler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
+        self._servers = servers
         self._canaries = canaries
         self._settings = settings
         self._metrics = metrics
@@ -179,7 +182,12 @@ class CanaryReconciler:
             status=decode_status(stored),
             stored=stored,
             world=World(stage=Stage.GLANCE),
-            router=router_for(plan.provider, self._client, ingress_prefix=self._settings.ingress_annotations_prefix),
+            router=router_for(
+                plan.provider,
+                self._client,
+                servers=self._servers,
+                ingress_prefix=self._settings.ingress_annotations_prefix,
+            ),
             verdict=self._rollouts.last_refusal(plan.namespace, plan.name),
         )
 

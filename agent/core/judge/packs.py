@@ -307,11 +307,36 @@ TORCHSERVE: Final = Pack(
         ),
     ),
 )
+_PICKED: Final = ("llm_d_epp_request_total", "inference_objective_request_total")
+_PICKED_ERRORS: Final = ("llm_d_epp_request_error_total", "inference_objective_request_error_total")
+_PICKED_PROMPTS: Final = ("llm_d_epp_request_input_tokens", "inference_objective_input_tokens")
+ENDPOINT_PICKER: Final = Pack(
+    name="endpoint-picker",
+    metrics=(
+        RateMetric(
+            name=SUCCESS_RATE,
+            total=Series(_PICKED),
+            bad=Series(_PICKED_ERRORS, 'error_code!~"BadRequest|Unauthorized|Forbidden|ResourceExhausted"'),
+            limited=True,
+        ),
+        LatencyMetric(
+            name=DURATION,
+            names=("llm_d_epp_request_duration_seconds", "inference_objective_request_duration_seconds"),
+            if_listed=True,
+            sizes=_PICKED_PROMPTS,
+        ),
+        LatencyMetric(name="llm-ttft", names=("llm_d_epp_request_ttft_seconds",), sizes=_PICKED_PROMPTS),
+        LatencyMetric(name="llm-itl", names=("llm_d_epp_request_streaming_tpot_seconds",)),
+    ),
+)
+"""What llm-d's endpoint picker counts by the name to which it has rewritten a request's model (`target_model_name`).
+vLLM itself counts the requests of adapters among those of their base model. Every answer but 200 is an error."""
 NONE: Final = Pack(name="none", metrics=())
 """Only what the Canary lists."""
 
 PACKS: Final[Mapping[str, Pack]] = {
-    pack.name: pack for pack in (HTTP, VLLM, SGLANG, TGI, TRITON, KSERVE, MLSERVER, SELDON, TORCHSERVE, NONE)
+    pack.name: pack
+    for pack in (HTTP, VLLM, SGLANG, TGI, TRITON, KSERVE, MLSERVER, SELDON, TORCHSERVE, ENDPOINT_PICKER, NONE)
 }
 """By name, as the annotation `weir.dev/metric-pack` has it."""
 

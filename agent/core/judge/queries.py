@@ -26,6 +26,8 @@ _CUT = 58
 _HASH = 11
 """Characters of a ReplicaSet's name that may follow its Deployment's."""
 _POD_LABELS = (("namespace", "pod"), ("kubernetes_namespace", "kubernetes_pod_name"))
+_MODEL_LABEL = "target_model_name"
+"""The label by which an endpoint picker tells to which model it has sent a request."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -37,10 +39,12 @@ class Point(msgspec.Struct, frozen=True):
 
 
 class Fleet(msgspec.Struct, frozen=True):
-    """The pods of one workload. `suffix` tells a pod's name from its workload's."""
+    """The pods of one workload. `suffix` tells a pod's name from its workload's. `model`: only what they count for
+    requests that were sent to this model."""
 
     workload: str
     suffix: str = OF_DEPLOYMENT
+    model: str = ""
 
     @property
     def pattern(self) -> str:
@@ -60,17 +64,24 @@ class Pods(msgspec.Struct, frozen=True, kw_only=True):
     canary: Fleet
     primary: Fleet
 
-    def side(self, pod: str) -> str:
-        """`canary`, `primary`, or "" for a pod of neither."""
+    def side(self, pod: str, model: str = "") -> str:
+        """`canary`, `primary`, or "" for a pod, or a model of it, that is of neither."""
         for side, fleet in (("primary", self.primary), ("canary", self.canary)):
-            if re.fullmatch(fleet.pattern, pod):
+            if re.fullmatch(fleet.pattern, pod) and fleet.model in {"", model}:
                 return side
         return ""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that tell the sides apart."""
+        return (*(pod for _, pod in _POD_LABELS), *((_MODEL_LABEL,) if self.canary.model else ()))
+
     def matchers(self) -> tuple[str, ...]:
-        """Label matchers of the pods of both sides, one for each way in which they may be labelled."""
+        """Label matchers of both sides, one for each way in which pods may be labelled."""
         names = "|".join(sorted({self.canary.pattern, self.primary.pattern}))
-        return tuple(f'{space}="{self.namespace}",{pod}=~"{names}"' for space, pod in _POD_LABELS)
+        models = "|".join(fleet.model.replace(".", "[.]") for fleet in (self.canary, self.primary) if fleet.model)
+        more = f',{_MODEL_LABEL}=~"{models}"' if models else ""
+        return tuple(f'{space}="{self.namespace}",{pod}=~"{names}"{more}' for space, pod in _POD_LABELS)
 
 
 def counted(series: Series, pods: Pods, seconds: float, *, by: Sequence[str] = ()) -> str:
@@ -79,7 +90,7 @@ def counted(series: Series, pods: Pods, seconds: float, *, by: Sequence[str] = (
     A pod that exports it under several of its names, as servers do while they rename, counts under the first only.
     """
     window = f"{max(math.ceil(seconds), _SHORTEST)}s"
-    labels = ",".join((*(pod for _, pod in _POD_LABELS), *by))
+    labels = ",".join((*pods.labels, *by))
     sums: list[str] = []
     for name, matching in series.forms():
         terms: list[str] = []
@@ -93,7 +104,7 @@ def counted(series: Series, pods: Pods, seconds: float, *, by: Sequence[str] = (
 def averaged(series: Series, pods: Pods, seconds: float) -> str:
     """The mean of a gauge over the last `seconds`, by pod, under the first of its names that the pod exports."""
     window = f"{max(math.ceil(seconds), _SHORTEST)}s"
-    labels = ",".join(pod for _, pod in _POD_LABELS)
+    labels = ",".join(pods.labels)
     means: list[str] = []
     for name, matching in series.forms():
         selectors = (",".join(filter(None, (matcher, matching))) for matcher in pods.matchers())
@@ -119,7 +130,7 @@ def by_block(points: Iterable[Point], pods: Pods, side: str) -> dict[Block, floa
     found: dict[Block, float] = {}
     for point in points:
         block = (_pod(point), point.at)
-        if pods.side(block[0]) == side and math.isfinite(point.value):
+        if _side(point, pods) == side and math.isfinite(point.value):
             found[block] = found.get(block, 0.0) + max(point.value, 0.0)
     return found
 
@@ -129,7 +140,7 @@ def histograms(points: Iterable[Point], pods: Pods, side: str, unit: float) -> d
     buckets: dict[Block, dict[float, float]] = {}
     for point in points:
         block, edge = (_pod(point), point.at), _edge(point)
-        if pods.side(block[0]) == side and edge is not None and math.isfinite(point.value):
+        if _side(point, pods) == side and edge is not None and math.isfinite(point.value):
             counts = buckets.setdefault(block, {})
             counts[edge * unit] = counts.get(edge * unit, 0.0) + max(point.value, 0.0)
     return {block: Histogram.from_cumulative(counts.items()) for block, counts in buckets.items()}
@@ -161,6 +172,10 @@ def _edge(point: Point) -> float | None:
         return float(point.labels.get("le", ""))
     except ValueError:
         return None
+
+
+def _side(point: Point, pods: Pods) -> str:
+    return pods.side(_pod(point), point.labels.get(_MODEL_LABEL, ""))
 
 
 def _pod(point: Point) -> str:

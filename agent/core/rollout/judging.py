@@ -12,7 +12,7 @@ import msgspec
 from agent.api.analysis import Strategy
 from agent.api.duration import format_duration
 from agent.api.judge import Conclusion, Finding
-from agent.core.judge.packs import pack_for
+from agent.core.judge.packs import ENDPOINT_PICKER, pack_for
 from agent.core.rollout.actions import Action, Decision, Emit, EventType, SendAlert, WeighEvidence, WriteStatus
 from agent.core.rollout.ending import rollback
 from agent.core.rollout.judgesettings import ON_INCONCLUSIVE, Baseline, JudgeMode, OnInconclusive
@@ -45,7 +45,9 @@ def chosen(snapshot: Snapshot) -> JudgeState | None:
     if mode is JudgeMode.COMPATIBILITY or plan.skip_analysis:
         return None
     fresh = mode is JudgeMode.COMPARATIVE and plan.judging.baseline is Baseline.FRESH
-    return JudgeState(mode=mode, fresh=fresh, pack=plan.judging.pack or pack_for(target.server).name)
+    by_name = target.fleet is not None and target.fleet.model
+    pack = ENDPOINT_PICKER if by_name else pack_for(target.server)
+    return JudgeState(mode=mode, fresh=fresh, pack=plan.judging.pack or pack.name)
 
 
 def settled(snapshot: Snapshot) -> Snapshot:

@@ -55,6 +55,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """The model server in its pods, by its name in the table of model servers."""
     fleet: Fleet | None = None
     """Its pods, where they are not named after a workload that the plan names."""
+    way: str = ""
+    """How a new revision is tried, where there is more than one way."""
     wanted_replicas: int | None = None
     """What Git asks for, where the applier left `spec.replicas` to the rollout and noted it on the target."""
     available: int = 0

@@ -279,7 +279,10 @@ def _cleared(snapshot: Snapshot) -> tuple[ClearGates, ...]:
 
 def _naming(snapshot: Snapshot) -> tuple[Action, ...]:
     """What is being judged, where that is known."""
-    return (*(Emit(f"Analysing {text}") for text in snapshot.changes), Remember(snapshot.changes))
+    assert snapshot.target is not None
+    way = snapshot.target.way
+    told = (Emit(f"{snapshot.plan.full_target}: {way}"),) if way else ()
+    return (*told, *(Emit(f"Analysing {text}") for text in snapshot.changes), Remember(snapshot.changes))
 
 
 def begins(snapshot: Snapshot) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 
 from agent.core.objects import Manifest, annotations_of, canonical
 from agent.core.rollout.hashing import PREFIX
+from agent.core.rollout.kserve.split import Split
 
 Content: TypeAlias = dict[str, Any]
 """The fields of a revision by name, as they stand below `root`."""
@@ -65,11 +66,13 @@ class Promoted(msgspec.Struct, frozen=True, kw_only=True):
         return self.content == content or (not self.identity and covers(self.content, content))
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What is tried: the hash of its content, and the latest revision that there was before."""
+class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is tried: the hash of its content, and the latest revision that there was before. `split`: an adapter that
+    is tried in the pods of what serves."""
 
     revision: str
     after: str = ""
+    split: Split | None = None
 
 
 def owned_pointers(kind: str) -> frozenset[str]:

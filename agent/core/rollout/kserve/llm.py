@@ -100,7 +100,9 @@ class Llm:
 
     def taken_over(self, services: Services) -> tuple[Write, ...]:
         serving = worth_noting(services.target)
-        return (_first(services.target, serving, None),) if serving is not None and services.sibling is None else ()
+        if serving is None or services.sibling is not None:
+            return ()
+        return (first_manifest(services.target, serving, None),)
 
     def raised(self, services: Services) -> tuple[Write, ...]:
         revision, content = asked_of(services.target)
@@ -116,13 +118,13 @@ class Llm:
         if percent == 0:
             return self.lowered(services, at_once=True)
         tried = _second(services, _tried(sibling), content_of(sibling), percent)
-        return (_first(obj, serving_on(obj), TOTAL_WEIGHT - percent), tried)
+        return (first_manifest(obj, serving_on(obj), TOTAL_WEIGHT - percent), tried)
 
     def lowered(self, services: Services, *, at_once: bool) -> tuple[Write, ...]:  # noqa: ARG002 - the protocol's
         obj, sibling = services.target, services.sibling
         if sibling is None:
             return ()
-        return (Remove(sibling["metadata"]["name"]), _first(obj, serving_on(obj), None))
+        return (Remove(sibling["metadata"]["name"]), first_manifest(obj, serving_on(obj), None))
 
     def promoted(self, services: Services, identity: str) -> tuple[Write, ...]:
         """The second object goes on with its share until the target has loaded the revision, too."""
@@ -132,14 +134,14 @@ class Llm:
         if promoted_on(obj) == serving and covers(content_of(obj), content):
             return ()
         weight = self.weights(services).primary if services.sibling is not None else None
-        return (_first(obj, serving, weight),)
+        return (first_manifest(obj, serving, weight),)
 
     def settled(self, services: Services) -> tuple[Write, ...]:
         """All traffic for a target that is alone although its weight says less: a process died in between."""
         obj = services.target
         alone = services.sibling is None and promoted_on(obj) is not None
         if alone and _route(obj).get("weight") not in {None, TOTAL_WEIGHT}:
-            return (_first(obj, serving_on(obj), None),)
+            return (first_manifest(obj, serving_on(obj), None),)
         return ()
 
 
@@ -153,13 +155,22 @@ def _tried(sibling: Manifest) -> str:
     return trial.revision if trial is not None else ""
 
 
-def _first(obj: Manifest, serving: Promoted, weight: int | None) -> Manifest:
+def first_manifest(
+    obj: Manifest,
+    serving: Promoted,
+    weight: int | None,
+    *,
+    content: Content | None = None,
+    trial: Trial | None = None,
+) -> Manifest:
     """The target, alone where `weight` is None. Once it was in a group it stays there with all the traffic: the API
-    server makes null of an object of which a server-side apply takes the last member, and refuses that."""
+    server makes null of an object of which a server-side apply takes the last member, and refuses that. `content`:
+    where it is not yet, or no longer, what is noted as serving."""
     if weight is None and _route(obj).get("weight") is not None:
         weight = TOTAL_WEIGHT
     share = {} if weight is None else {"group": _group(obj), "weight": weight}
-    return applied(obj, marks(serving), {**serving.content, "router": {"route": share}})
+    written = serving.content if content is None else content
+    return applied(obj, marks(serving, trial), {**written, "router": {"route": share}})
 
 
 def _group(obj: Manifest) -> str:

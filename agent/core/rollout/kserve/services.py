@@ -8,8 +8,8 @@ from agent.api.canary import Canary
 from agent.core.objects import Manifest, annotations_of, split_api_version
 from agent.core.rollout.kserve.content import GROUP, INFERENCE_SERVICE, KINDS, LLM_INFERENCE_SERVICE
 from agent.core.rollout.kserve.knative import Knative
-from agent.core.rollout.kserve.llm import Llm
-from agent.core.rollout.kserve.serving import ServiceError, Serving
+from agent.core.rollout.kserve.lora import Lora, uses_pods_that_serve
+from agent.core.rollout.kserve.serving import ServiceError, Services, Serving
 from agent.core.rollout.kserve.standard import Standard
 from agent.core.rollout.plan import Plan
 
@@ -24,7 +24,7 @@ def serving_of(obj: Manifest) -> Serving:
     KServe's webhook accepts `spec.canary` only where the annotation says `Standard`, whatever the default is.
     """
     if obj["kind"] == LLM_INFERENCE_SERVICE:
-        return Llm()
+        return Lora()
     assert obj["kind"] == INFERENCE_SERVICE
     asked = annotations_of(obj).get(MODE, "")
     mode = asked or str((obj.get("status") or {}).get("deploymentMode") or "")
@@ -49,6 +49,11 @@ def first_pods(obj: Manifest) -> int:
     if isinstance(serving_of(obj), Standard):
         return 1
     return max(int(obj["spec"]["predictor"].get("minReplicas") or 1), 1)
+
+
+def needs_room(services: Services) -> bool:
+    """False where what Git asks for is tried in the pods that serve."""
+    return services.target["kind"] != LLM_INFERENCE_SERVICE or not uses_pods_that_serve(services)
 
 
 def refused_in_place(canary: Canary, plan: Plan) -> tuple[str, str] | None:

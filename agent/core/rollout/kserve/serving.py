@@ -23,6 +23,7 @@ from agent.core.rollout.kserve.content import (
     serving_on,
 )
 from agent.core.rollout.kserve.pods import server_in
+from agent.core.rollout.kserve.split import Pool
 from agent.core.rollout.plan import Plan
 from agent.core.rollout.readiness import READY, Readiness
 from agent.core.rollout.snapshot import Workload
@@ -52,6 +53,10 @@ class Services(msgspec.Struct, frozen=True):
     pods: tuple[Manifest, ...] = ()
     single: bool = False
     """What is tried gets one pod, whatever its share."""
+    pool: Pool = Pool()
+    """What serves, where an adapter may be tried in its pods."""
+    owner: Mapping[str, Any] | None = None
+    """An owner reference to the Canary."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -77,7 +82,22 @@ class Remove(msgspec.Struct, frozen=True):
     name: str
 
 
-Write: TypeAlias = Manifest | Remove
+class Withdraw(msgspec.Struct, frozen=True):
+    """The rewrite of that name goes."""
+
+    name: str
+
+
+class Bring(msgspec.Struct, frozen=True, kw_only=True):
+    """Every pod that serves gets the `wanted` adapters (name to path) and loses those that are `gone`. `required`: what
+    would be written after it is not, unless all pods did."""
+
+    wanted: Mapping[str, str] = {}
+    gone: tuple[str, ...] = ()
+    required: bool = False
+
+
+Write: TypeAlias = Manifest | Remove | Withdraw | Bring
 """A manifest is server-side applied as all that the rollout says about the object."""
 
 

@@ -1,0 +1,98 @@
+"""The pods that serve an LLMInferenceService, as far as adapters go, and the rewrites of its names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from agent.adapters.kube.client import KubeClient
+from agent.adapters.kube.errors import Forbidden, NotFound
+from agent.adapters.kube.resource import PODS, Object, Resource
+from agent.adapters.loraservers import LoraError, LoraServers
+from agent.core.objects import split_api_version
+from agent.core.rollout.kserve.content import content_of, trial_on
+from agent.core.rollout.kserve.pods import llm_fleet
+from agent.core.rollout.kserve.serving import Bring, Withdraw
+from agent.core.rollout.kserve.split import PREFIX, REWRITE, REWRITE_APIS, Pool, ServingPod, serving_pods
+from agent.core.rollout.ownership import FIELD_MANAGER
+
+
+class LoraPool:
+    """One for each tick: it remembers what servers have refused meanwhile. Methods raise ApiError."""
+
+    def __init__(self, client: KubeClient, servers: LoraServers) -> None:
+        self._client = client
+        self._servers = servers
+        self._faults: dict[str, LoraError] = {}
+
+    async def read(self, target: Object, refusal: str) -> Pool:
+        """What serves now. Servers are asked only while something is on trial in them."""
+        namespace, name = target["metadata"]["namespace"], target["metadata"]["name"]
+        trial = trial_on(target)
+        begun = trial is not None and trial.split is not None
+        if refusal and not begun:
+            return Pool(refusal=refusal)
+        (api, rewrites), found = await asyncio.gather(self._rewrites(namespace), self._pods(namespace, name))
+        pods = serving_pods(found, llm_fleet(name, content_of(target)).pattern)
+        if begun:
+            pods = tuple(await asyncio.gather(*(self._asked(pod) for pod in pods)))
+        return Pool(refusal=refusal, api=api, rewrites=rewrites, pods=pods)
+
+    async def bring(self, pods: Sequence[ServingPod], wanted: Bring) -> bool:
+        """Have every pod serve what is wanted; whether all of them do."""
+        return all(await asyncio.gather(*(self._brought(pod, wanted) for pod in pods)))
+
+    async def rewrite(self, manifest: Object) -> None:
+        """Write a rewrite as a whole."""
+        metadata, resource = manifest["metadata"], _resource(manifest["apiVersion"])
+        await self._client.apply(
+            resource, metadata["namespace"], metadata["name"], manifest, field_manager=FIELD_MANAGER
+        )
+
+    async def withdraw(self, pool: Pool, namespace: str, write: Withdraw) -> None:
+        """Delete a rewrite, wherever the kind is served."""
+        try:
+            await self._client.delete(_resource(pool.api or REWRITE_APIS[0]), namespace, write.name)
+        except NotFound:
+            return
+
+    async def _rewrites(self, namespace: str) -> tuple[str, tuple[Object, ...]]:
+        for api in REWRITE_APIS:
+            try:
+                return api, (await self._client.list(_resource(api), namespace)).items
+            except (NotFound, Forbidden):
+                continue
+        return "", ()
+
+    async def _pods(self, namespace: str, name: str) -> tuple[Object, ...]:
+        try:
+            return (await self._client.list(PODS, namespace, label_selector=f"app.kubernetes.io/name={name}")).items
+        except Forbidden:
+            return ()
+
+    async def _asked(self, pod: ServingPod) -> ServingPod:
+        fault = self._faults.get(pod.name)
+        try:
+            served = await self._servers.served(pod.url)
+        except LoraError as error:
+            served, fault = None, fault or error
+        if fault is None:
+            return msgspec.structs.replace(pod, served=served)
+        return msgspec.structs.replace(pod, served=served, fault=fault.message, hopeless=fault.refused)
+
+    async def _brought(self, pod: ServingPod, wanted: Bring) -> bool:
+        try:
+            await self._servers.bring(pod.url, PREFIX, wanted.wanted, wanted.gone)
+        except LoraError as error:
+            if wanted.wanted:
+                self._faults[pod.name] = error
+            return False
+        self._faults.pop(pod.name, None)
+        return True
+
+
+def _resource(api: str) -> Resource:
+    group, version = split_api_version(api)
+    return Resource(group, version, "inferencemodelrewrites", REWRITE, namespaced=True)
