@@ -72,7 +72,8 @@ async def _main(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    return await serve(settings, await load(settings.kubeconfig or None), stop)
+    cluster = await load(settings.kubeconfig or None, master=settings.master)
+    return await serve(settings, cluster, stop)
 
 
 async def serve(settings: Settings, cluster: Cluster, stop: asyncio.Event) -> int:
@@ -123,7 +124,7 @@ async def _elector(settings: Settings, cluster: Cluster, count: OnRequest) -> As
         yield None
         return
     log = logging.named("leadership")
-    namespace = settings.runtime_namespace or cluster.namespace
+    namespace = election.namespace or settings.runtime_namespace or cluster.namespace
     async with KubeClient(cluster, limit=2, timeout=5.0, on_request=count) as client:
         yield Elector(
             KubeLease(client, namespace, settings.object_name("leader-election")),

@@ -10,6 +10,7 @@ from dataclasses import fields
 from agent import __version__
 from agent.console import command as console
 from agent.flags import canary, general, idle, kustomize, source, telemetry
+from agent.flags.spelling import CommandParser
 from agent.plan import command as plan
 from agent.settings import ElectionSettings, Settings
 
@@ -43,6 +44,7 @@ def settings_from(chosen: argparse.Namespace) -> Settings:
         **{**named, "override_managers": tuple(chosen.override_managers)},
         election=ElectionSettings(
             enabled=chosen.enable_leader_election,
+            namespace=chosen.leader_election_namespace,
             lease_duration=chosen.leader_election_lease_duration,
             renew_deadline=chosen.leader_election_renew_deadline,
             retry_period=chosen.leader_election_retry_period,
@@ -53,14 +55,13 @@ def settings_from(chosen: argparse.Namespace) -> Settings:
 
 def _parser() -> argparse.ArgumentParser:
     # No abbreviations: a flag that comes later must not change what a shorter one in somebody's manifest means.
-    parser = argparse.ArgumentParser(
-        prog="weir", description="GitOps agent for machine-learning serving.", allow_abbrev=False
-    )
+    parser = CommandParser(prog="weir", description="GitOps agent for machine-learning serving.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("version", help="print the version")
     plan.add(commands)
     console.add(commands)
-    run = commands.add_parser("run", help="run the agent", allow_abbrev=False)
+    run = commands.add_parser("run", help="run the agent", allow_abbrev=False, go_flags=True)
+    run.add_argument("--version", action="version", version=f"weir {__version__}", help="print the version")
     general.add(run)
     telemetry.add(run)
     kustomize.add(run)

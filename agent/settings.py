@@ -41,9 +41,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ElectionSettings:
-    """Leader election, with Flux's defaults; seconds. Raises ValueError unless duration > deadline > period > 0."""
+    """Leader election, with Flux's defaults; seconds. Raises ValueError unless duration > deadline > period > 0.
+
+    The lease is in `namespace`, and if that is "" in the agent's own.
+    """
 
     enabled: bool = False
+    namespace: str = ""
     lease_duration: float = 35.0
     renew_deadline: float = 30.0
     retry_period: float = 5.0
@@ -64,6 +68,7 @@ class Settings:
 
     controllers: tuple[str, ...] = CONTROLLERS
     kubeconfig: str = ""
+    master: str = ""
     runtime_namespace: str = "flux-system"
     watch_all_namespaces: bool = True
     watch_label_selector: str = ""

@@ -20,6 +20,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--kubeconfig", default="", help="default: KUBECONFIG, the Pod's ServiceAccount, ~/.kube/config")
     group.add_argument(
+        "--master",
+        default="",
+        metavar="URL",
+        help="address of the API server, instead of the kubeconfig's or the Pod's",
+    )
+    group.add_argument(
         "--runtime-namespace",
         default=os.environ.get("RUNTIME_NAMESPACE", "flux-system"),
         help="the agent's own namespace (environment: RUNTIME_NAMESPACE)",
@@ -89,6 +95,9 @@ def election(parser: argparse.ArgumentParser) -> None:
     """Add the flags of leader election."""
     group = parser.add_argument_group("leader election")
     switch(group, "--enable-leader-election", False, "let one of several replicas work at a time")
+    group.add_argument(
+        "--leader-election-namespace", default="", help="where the lease is (default: the agent's own namespace)"
+    )
     group.add_argument(
         "--leader-election-lease-duration", type=duration, default=35.0, help="for how long others hold back (35s)"
     )

@@ -6,6 +6,21 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+_KLOG = (
+    "--v",
+    "--vmodule",
+    "--logtostderr",
+    "--alsologtostderr",
+    "--stderrthreshold",
+    "--log_backtrace_at",
+    "--log_dir",
+    "--log_file",
+    "--log_file_max_size",
+    "--one_output",
+    "--add_dir_header",
+    "--skip_headers",
+    "--skip_log_headers",
+)
 WITHOUT_EFFECT = {
     "--no-remote-bases": "nothing is fetched while building",
     "--helm-index-max-size": "there are no Helm sources",
@@ -20,10 +35,10 @@ WITHOUT_EFFECT = {
     "--kubeconfig-service-mesh": "the router's objects are in the same cluster",
     "--kubeconfig-qps": "see --kube-api-qps",
     "--kubeconfig-burst": "see --kube-api-burst",
-    "--leader-election-namespace": "the lease is in the agent's own namespace",
     "--port": "see --metrics-addr and --health-addr",
     "--zap-replace-globals": "there is one logger",
     "--zap-encoding": "see --log-encoding",
+    **dict.fromkeys(_KLOG, "there is no klog, see --log-level"),
 }
 
 

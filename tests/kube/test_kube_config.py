@@ -97,6 +97,16 @@ async def test_several_files_are_merged_and_the_first_wins(tmp_path: Path) -> No
     assert (await load(f"{two}:{one}")).server == "http://two"
 
 
+async def test_another_address_of_the_server(
+    tmp_path: Path, place: dict[str, Any], control_plane: ControlPlane, admin_name: str
+) -> None:
+    elsewhere = {**place, "server": "https://127.0.0.1:9"}
+    (tmp_path / "config").write_text(json.dumps(kubeconfig(elsewhere, {"token": control_plane.admin_token})))
+    assert await who(await load(str(tmp_path / "config"), master=f"{control_plane.url}/")) == admin_name
+    with pytest.raises(ConfigurationError, match="--master is not of the form https://host:port"):
+        await load(str(tmp_path / "config"), master="api:6443")
+
+
 async def test_a_pod_uses_its_service_account(
     client: KubeClient, namespace: str, control_plane: ControlPlane, tmp_path: Path
 ) -> None:

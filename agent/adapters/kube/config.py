@@ -16,7 +16,7 @@ import ssl
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -111,12 +111,17 @@ class TokenFile:
         return self._value is not None
 
 
-async def load(kubeconfig: str | None = None, context: str | None = None) -> Cluster:
+async def load(kubeconfig: str | None = None, context: str | None = None, *, master: str = "") -> Cluster:
     """The configuration to use, looked for in the order of controller-runtime.
 
-    That is: the given file, the files of $KUBECONFIG, the service account of the Pod, ~/.kube/config.
-    Raises ConfigurationError.
+    That is: the given file, the files of $KUBECONFIG, the service account of the Pod, ~/.kube/config. `master` is the
+    URL of a server to be asked instead of the one found there. Raises ConfigurationError.
     """
+    found = await _found(kubeconfig, context)
+    return replace(found, server=_url(master, "--master").rstrip("/")) if master else found
+
+
+async def _found(kubeconfig: str | None, context: str | None) -> Cluster:
     paths = kubeconfig or os.environ.get("KUBECONFIG", "")
     if not paths and "KUBERNETES_SERVICE_HOST" in os.environ:
         return await asyncio.to_thread(in_cluster)
@@ -152,8 +157,10 @@ async def from_kubeconfig(
         chosen = _named(config, "contexts", name)["context"]
         cluster = _named(config, "clusters", chosen["cluster"])["cluster"]
         user = _named(config, "users", chosen["user"])["user"] if chosen.get("user") else {}
-        server = _url(cluster["server"], "server").rstrip("/")
-        proxy = _url(cluster["proxy-url"], "proxy-url", secret=True) if cluster.get("proxy-url") else None
+        server = _url(cluster["server"], "the kubeconfig's server").rstrip("/")
+        proxy = (
+            _url(cluster["proxy-url"], "the kubeconfig's proxy-url", secret=True) if cluster.get("proxy-url") else None
+        )
     except (KeyError, TypeError, AttributeError):
         raise ConfigurationError("the kubeconfig has no complete current context") from None
     cluster, user, hint = _trusted(cluster, user or {}, trust)
@@ -202,7 +209,7 @@ def _trusted(
     return kept, {key: value for key, value in user.items() if key not in excluded}, hint
 
 
-def _url(value: object, key: str, *, secret: bool = False) -> str:
+def _url(value: object, name: str, *, secret: bool = False) -> str:
     """A URL that can be connected to; a proxy's may hold credentials, a server's would be shown in metrics."""
     try:
         parts = urlsplit(str(value))
@@ -210,7 +217,7 @@ def _url(value: object, key: str, *, secret: bool = False) -> str:
     except ValueError:
         usable = False
     if not usable or (parts.username is not None and not secret):
-        raise ConfigurationError(f"the kubeconfig's {key} is not of the form https://host:port")
+        raise ConfigurationError(f"{name} is not of the form https://host:port")
     return str(value)
 
 
@@ -222,7 +229,7 @@ def place_of(document: bytes) -> tuple[str, str]:
         cluster = _named(config, "clusters", chosen["cluster"])["cluster"]
         inline = {"certificate-authority-data": cluster.get("certificate-authority-data")}
         authority = _content(inline, "certificate-authority") or b""
-        return _url(cluster["server"], "server").rstrip("/"), authority.decode()
+        return _url(cluster["server"], "the kubeconfig's server").rstrip("/"), authority.decode()
     except (KeyError, TypeError, UnicodeDecodeError):
         raise ConfigurationError("the kubeconfig has no complete current context") from None
 

@@ -54,6 +54,16 @@ async def test_without_release_on_cancel_the_lease_is_kept(story: Story, own_age
     assert left["spec"]["holderIdentity"] == holder
 
 
+async def test_the_lease_may_be_in_another_namespace(story: Story, own_agent: OwnAgent) -> None:
+    lease = (*LEASE, "default", "weir-leader-election")
+    try:
+        async with own_agent(election=ElectionSettings(enabled=True, namespace="default")):
+            await story.admin.wait_for(*lease, lambda found: bool(found and found["spec"].get("holderIdentity")))
+            assert await story.admin.list(*LEASE, story.namespace) == []
+    finally:
+        await story.admin.delete(*lease, missing_ok=True)
+
+
 async def test_without_election_there_is_no_lease(story: Story, own_agent: OwnAgent) -> None:
     async with own_agent() as agent:
         await agent.ready()

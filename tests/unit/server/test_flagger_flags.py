@@ -1,13 +1,14 @@
-"""Every flag of Flagger 1.44: accepted, with Flagger's default where it has one, into its setting."""
+"""Every flag of Flagger 1.44, with one dash as in its chart or with two: accepted, into its setting."""
 
 from __future__ import annotations
 
 import pytest
 
-from agent import cli
+from agent import __version__, cli
 from agent.controllers.canary import CanarySettings
 from agent.core.rollout.alerting import Chat
 from agent.flags.idle import WITHOUT_EFFECT
+from agent.flags.spelling import CommandParser
 from agent.settings import Settings
 
 FLAGS = [
@@ -30,6 +31,8 @@ FLAGS = [
     ("--no-cross-namespace-refs=true", "no_cross_namespace_refs", False, True),
     ("--log-level=debug", "log_level", "info", "debug"),
     ("--log-level=warning", "log_level", "info", "warning"),
+    ("--kubeconfig=/k", "kubeconfig", "", "/k"),
+    ("--master=https://api:6443", "master", "", "https://api:6443"),
 ]
 IDLE = [
     "--control-loop-interval=10s",
@@ -38,11 +41,24 @@ IDLE = [
     "--kubeconfig-service-mesh=/k",
     "--kubeconfig-qps=100",
     "--kubeconfig-burst=250",
-    "--leader-election-namespace=kube-system",
     "--port=8080",
     "--zap-replace-globals",
     "--zap-encoding=json",
+    "--v=4",
+    "--vmodule=scheduler=4",
+    "--logtostderr",
+    "--alsologtostderr",
+    "--stderrthreshold=2",
+    "--log_backtrace_at=:0",
+    "--log_dir=/l",
+    "--log_file=/l/f",
+    "--log_file_max_size=1800",
+    "--one_output",
+    "--add_dir_header",
+    "--skip_headers",
+    "--skip_log_headers",
 ]
+DASHES = pytest.mark.parametrize("dashes", ["-", "--"])
 
 
 def parse(*arguments: str) -> Settings:
@@ -50,17 +66,51 @@ def parse(*arguments: str) -> Settings:
     return cli.settings_from(chosen)
 
 
+def spelled(flag, dashes):
+    return dashes + flag.removeprefix("--")
+
+
+@DASHES
 @pytest.mark.parametrize(("flag", "name", "default", "given"), FLAGS)
-def test_flags_decide_settings(flag, name, default, given):
+def test_flags_decide_settings(flag, name, default, given, dashes):
     assert getattr(parse(), name) == default
-    assert getattr(parse(flag), name) == given
+    assert getattr(parse(spelled(flag, dashes)), name) == given
+    assert getattr(parse(*spelled(flag, dashes).split("=", 1)), name) == given
 
 
+@DASHES
 @pytest.mark.parametrize("flag", IDLE)
-def test_flags_without_an_effect_are_accepted_and_named(flag):
+def test_flags_without_an_effect_are_accepted_and_named(flag, dashes):
     name = flag.partition("=")[0]
-    assert parse(flag).idle_flags == (name,)
+    assert parse(spelled(flag, dashes)).idle_flags == (name,)
     assert WITHOUT_EFFECT[name]
+
+
+@DASHES
+def test_the_lease_s_namespace(dashes):
+    chosen = parse(*(spelled(flag, dashes) for flag in ("--enable-leader-election", "--leader-election-namespace=ops")))
+    assert (chosen.election.enabled, chosen.election.namespace) == (True, "ops")
+    assert parse().election.namespace == ""
+
+
+@DASHES
+def test_the_version(dashes, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", spelled("--version", dashes)])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"weir {__version__}\n")
+
+
+def test_a_single_dash_makes_no_flag_of_an_unknown_word(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["run", "-no-such-flag=1"])
+    assert capsys.readouterr().err.endswith("unrecognized arguments: -no-such-flag=1\n")
+
+
+def test_other_commands_keep_their_single_letters():
+    parser = CommandParser()
+    parser.add_argument("-n", dest="namespace")
+    parser.add_argument("--namespace", dest="other")
+    assert parser.parse_args(["-namespace"]).namespace == "amespace"
 
 
 @pytest.mark.parametrize("name", ["slack_url", "slack_token", "msteams_url"])
