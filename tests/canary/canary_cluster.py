@@ -152,12 +152,15 @@ class Rollouts:
 
     async def events(self, name: str = NAME, kind: str = "Canary") -> list[str]:
         """Texts of the events about the Canary, or another object, the oldest first, each as often as it was told."""
+        ordered = sorted(await self.event_objects(name, kind), key=lambda item: item["metadata"]["name"])
+        return [item["message"] for item in ordered for _ in range(item["count"])]
+
+    async def event_objects(self, name: str = NAME, kind: str = "Canary") -> list[Object]:
+        """The events about the Canary, or another object, in no order."""
         found = await self.admin.list("v1", "Event", self.namespace)
         # those about its Deployment, of the same name, are written by others and may have no count
         wanted = {"kind": kind, "name": name}
-        mine = [item for item in found if wanted.items() <= item["involvedObject"].items()]
-        ordered = sorted(mine, key=lambda item: item["metadata"]["name"])
-        return [item["message"] for item in ordered for _ in range(item["count"])]
+        return [item for item in found if wanted.items() <= item["involvedObject"].items()]
 
     async def told(self, start: str) -> bool:
         """Whether there is an event about the Canary whose text begins so. Events come after the status."""
@@ -167,6 +170,17 @@ class Rollouts:
         """Open the gate of `HOLD`."""
         opened = {"metadata": {"annotations": {"weir.dev/gate.hold": "approved"}}}
         await self.admin.patch(FLAGGER, "Canary", self.namespace, NAME, opened)
+
+    def promotions(self) -> AbstractAsyncContextManager[list[Any]]:
+        """Reason, status and message of the condition Promoted, each form that it takes while the block lasts; None
+        before there is one."""
+
+        def promoted(canary: Object) -> tuple[str, str, str] | None:
+            listed = canary.get("status", {}).get("conditions", ())
+            found = [(one["reason"], one["status"], one["message"]) for one in listed if one["type"] == "Promoted"]
+            return found[0] if found else None
+
+        return self.watched("Canary", FLAGGER, promoted)
 
     def watched(
         self, kind: str, api: str, form: Callable[[Object], Any], name: str = NAME

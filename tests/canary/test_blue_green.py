@@ -51,6 +51,23 @@ def blue_green(
     return canary
 
 
+PROGRESSING = ("Progressing", "Unknown", "New revision detected, progressing canary analysis.")
+FAILED = ("Failed", "False", "Canary analysis failed, Deployment scaled to zero.")
+PROMOTED = [
+    ("Initializing", "Unknown", "New Deployment detected, starting initialization."),
+    ("Initialized", "True", "Deployment initialization completed."),
+    ("Waiting", "Unknown", "Waiting for approval."),
+    PROGRESSING,
+    ("WaitingPromotion", "Unknown", "Waiting for approval."),
+    ("Promoting", "Unknown", "Canary analysis completed, starting primary rolling update."),
+    ("Finalising", "Unknown", "Canary analysis completed, routing all traffic to primary."),
+    ("Succeeded", "True", "Canary analysis completed successfully, promotion finished."),
+    PROGRESSING,
+    FAILED,
+]
+"""Flagger's words, in the order in which the run below goes through them."""
+
+
 async def test_every_hook_is_asked_at_its_time(kube: KubeClient, rollouts: Rollouts, gates: Gates) -> None:
     hooks = [
         gates.hook("confirm-rollout", "may-start"),
@@ -62,7 +79,7 @@ async def test_every_hook_is_asked_at_its_time(kube: KubeClient, rollouts: Rollo
         gates.hook("event", "journal"),
     ]
     gates.closed = {"may-start", "abort"}
-    async with canary_agent(kube, rollouts.namespace):
+    async with canary_agent(kube, rollouts.namespace), rollouts.promotions() as conditions:
         await rollouts.apply(rollouts.target(rollouts.sleeper("1")), blue_green(rollouts, analysis={"webhooks": hooks}))
         await rollouts.phase("Initialized")
         await rollouts.apply(rollouts.target(rollouts.sleeper("2"), replicas=None))
@@ -87,6 +104,8 @@ async def test_every_hook_is_asked_at_its_time(kube: KubeClient, rollouts: Rollo
         await rollouts.apply(rollouts.target(rollouts.sleeper("3"), replicas=None))
         await rollouts.phase("Failed")
         assert await rollouts.version("chat-primary") == "2"
+        await eventually(lambda: conditions[-1] == FAILED)
+    assert [one for one in conditions if one is not None] == PROMOTED
     texts = await rollouts.events()
     namespace = rollouts.namespace
     for text in (
@@ -101,8 +120,12 @@ async def test_every_hook_is_asked_at_its_time(kube: KubeClient, rollouts: Rollo
         "Rollback check abort passed",
         f"Rolling back chat.{namespace} manual webhook invoked",
         f"Canary failed! Scaling down chat.{namespace}",
+        "all the metrics providers are available!",
+        f"Initialization done! chat.{namespace}",
     ):
         assert text in texts
+    told = await rollouts.event_objects()
+    assert {(event["reason"], event["source"]["component"]) for event in told} == {("Synced", "flagger")}
 
 
 def _last(gates: Gates) -> str:
@@ -220,8 +243,11 @@ async def test_a_deleted_canary_gives_everything_back(kube: KubeClient, rollouts
         )
         await rollouts.phase("Initialized")
         assert await rollouts.replicas("chat") == 0
-        await rollouts.admin.delete(FLAGGER, "Canary", rollouts.namespace, NAME)
-        await rollouts.admin.wait_for(FLAGGER, "Canary", rollouts.namespace, NAME, lambda found: found is None)
+        leaving = ("Terminating", "Unknown", "Canary deletion requested, restoring the Deployment.")
+        async with rollouts.promotions() as conditions:
+            await rollouts.admin.delete(FLAGGER, "Canary", rollouts.namespace, NAME)
+            await rollouts.admin.wait_for(FLAGGER, "Canary", rollouts.namespace, NAME, lambda found: found is None)
+            await eventually(lambda: conditions[-1] == leaving)
         assert await rollouts.replicas("chat") == 2
         await rollouts.admin.wait_for(
             "apps/v1", "Deployment", rollouts.namespace, "chat-primary", lambda found: found is None, timeout=120
