@@ -120,13 +120,16 @@ async def test_another_reference_in_mid_run_replaces_the_canary(
     assert ("slow", []) not in seen
 
 
-async def test_a_service_without_a_minimum_of_replicas_is_told(
+async def test_a_service_that_cannot_be_tried_is_told_why(
     control_plane: ControlPlane, rollouts: Rollouts, story: KServeStory, tmp_path: Path
 ) -> None:
     async with whole_agent(control_plane, story.namespace, tmp_path / "weir"):
         await rollouts.phase("Initialized")
         await story.push("2", replicas=0)
         assert "minReplicas is 0" in await rollouts.blocked("TargetInvalid")
+        await story.admin.patch(*story.kind, story.namespace, "chat", {"spec": {"predictor": {"workerSpec": {}}}})
+        await rollouts.until(lambda status: "spec.predictor.workerSpec" in str(status))
+        assert "use an LLMInferenceService" in await rollouts.blocked("TargetInvalid")
     assert shares(await story.live()) == ("1", [])
 
 

@@ -121,6 +121,17 @@ def test_the_deployment_mode_decides(mode, status, found):
         assert isinstance(serving_of(obj), found)
 
 
+@pytest.mark.parametrize("workers", [{}, {"pipelineParallelSize": 2}])
+def test_a_predictor_over_several_nodes_is_refused_in_standard_mode(workers):
+    with pytest.raises(
+        ServiceError, match=r"chat: spec\.predictor\.workerSpec .* use an LLMInferenceService with spec\.worker"
+    ):
+        serving_of(service(workerSpec=workers))
+    assert isinstance(serving_of(service(workerSpec=None)), Standard)
+    assert isinstance(serving_of(service(workerSpec=workers, canary=[entry()])), Standard), "a run goes to its end"
+    assert isinstance(serving_of(service(workerSpec=workers, mode="Knative")), Knative)
+
+
 def test_a_standard_canary_stands_beside_what_serves():
     (write,) = Standard().raised(Services(service(wanted=NEW, minReplicas=4)))
     assert write["spec"]["predictor"] == OLD

@@ -29,6 +29,7 @@ def serving_of(obj: Manifest) -> Serving:
     asked = annotations_of(obj).get(MODE, "")
     mode = asked or str((obj.get("status") or {}).get("deploymentMode") or "")
     if asked == _STANDARD:
+        _without_workers(obj)
         return Standard()
     if mode in _KNATIVE:
         return Knative()
@@ -40,6 +41,20 @@ def serving_of(obj: Manifest) -> Serving:
     else:
         text = f"InferenceService {name}: no annotation {MODE}, and KServe has not reported a deployment mode yet"
     raise ServiceError("TargetInvalid", text)
+
+
+def _without_workers(obj: Manifest) -> None:
+    """Raises ServiceError for a predictor over several nodes, unless a run of it has begun before it became one.
+
+    KServe's webhook (0.20) forbids `workerSpec` in `spec.canary`: a canary's pods would have to hold the model alone.
+    """
+    spec = obj["spec"]
+    if spec["predictor"].get("workerSpec") is not None and not spec.get("canary"):
+        text = (
+            f"InferenceService {obj['metadata']['name']}: spec.predictor.workerSpec spreads it over several nodes, and"
+        )
+        remedy = "use an LLMInferenceService with spec.worker, or remove workerSpec or the Canary"
+        raise ServiceError("TargetInvalid", f"{text} KServe allows no workers in spec.canary: {remedy}")
 
 
 def first_pods(obj: Manifest) -> int:
