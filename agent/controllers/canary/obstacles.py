@@ -34,7 +34,7 @@ from agent.controllers.canary.observing import World
 from agent.core.rollout import devices, prefetch
 from agent.core.rollout.accelerators import demand_of, free_of, shortage
 from agent.core.rollout.hashing import template_hash
-from agent.core.rollout.kserve.content import asked_of, serving_on
+from agent.core.rollout.kserve.content import asked_of, serving_on, with_content
 from agent.core.rollout.kserve.pods import runtime_of
 from agent.core.rollout.kserve.services import first_pods, needs_room
 from agent.core.rollout.kserve.serving import Services
@@ -47,8 +47,8 @@ ON_ITS_WAY = "ModelNotOnNodes"
 
 
 class Needs(msgspec.Struct, frozen=True):
-    """What the first pods of a revision need. `content`: fields with containers; `claims`: templates of claims;
-    `runtime`: the name of the runtime that adds containers."""
+    """What the first pods of a revision need. `content`: fields with containers; `uris`: models; `claims`: templates of
+    claims; `runtime`: the name of the runtime that adds containers."""
 
     content: Mapping[str, Any]
     pods: int
@@ -57,6 +57,8 @@ class Needs(msgspec.Struct, frozen=True):
     runtime: str = ""
     checked: bool = True
     """Room is looked for; a node autoscaler would make it."""
+    cached: bool = True
+    """The pods find what KServe's caches have; its webhook mounts them into those of its own objects only."""
 
 
 def needs_of(canary: Canary, plan: Plan, services: Services) -> Needs | None:
@@ -67,23 +69,29 @@ def needs_of(canary: Canary, plan: Plan, services: Services) -> Needs | None:
     claims = devices.templates_of(content.get("template") or {})
     pods = 1 if plan.surge is Surge.ONE_POD else first_pods(services.target)
     runtime, checked = runtime_of(services.target, content), plan.surge is not Surge.UNCHECKED and needs_room(services)
-    return Needs(content, pods, prefetch.uris_of(content), claims, runtime, checked=checked)
+    uris = prefetch.uris_of(with_content({**services.target, "spec": {}}, content))
+    return Needs(content, pods, uris, claims, runtime, checked=checked)
 
 
 def needs_of_pods(plan: Plan, status: CanaryStatus, target: Object, primary: Object) -> Needs | None:
-    """Of a Deployment's new template, if the Canary has said how it may surge: Flagger never asks for room.
+    """Of a workload's new template; None if that is known already."""
+    template = target["spec"]["template"]
+    if not status.last_applied_spec or template_hash(template) == status.last_applied_spec:
+        return None
+    content = template["spec"]
+    pods = 1 if plan.surge in FEWER else int(primary["spec"].get("replicas") or 1)
+    claims, checked = devices.templates_of(content), _looks_for_room(plan, content, primary)
+    return Needs(content, pods, prefetch.uris_of(target), claims, checked=checked, cached=False)
+
+
+def _looks_for_room(plan: Plan, content: Mapping[str, Any], primary: Object) -> bool:
+    """Only of a Deployment whose Canary has said how it may surge: Flagger never asks for room.
 
     A pod in the place of another one needs none, unless it asks for more than that one has.
     """
-    template = target["spec"]["template"]
-    known = not status.last_applied_spec or template_hash(template) == status.last_applied_spec
-    if plan.surge in {None, Surge.UNCHECKED} or plan.target_kind != "Deployment" or known:
-        return None
-    content = template["spec"]
-    if plan.surge is Surge.IN_PLACE and _fits_into(content, primary["spec"]["template"]["spec"]):
-        return None
-    pods = 1 if plan.surge in FEWER else int(primary["spec"].get("replicas") or 1)
-    return Needs(content, pods, claims=devices.templates_of(content))
+    if plan.surge in {None, Surge.UNCHECKED} or plan.target_kind != "Deployment":
+        return False
+    return plan.surge is not Surge.IN_PLACE or not _fits_into(content, primary["spec"]["template"]["spec"])
 
 
 def _fits_into(pod: Mapping[str, Any], place: Mapping[str, Any]) -> bool:
@@ -184,7 +192,7 @@ class Obstacles:
             return ""
         jobs = await self._existing(JOBS, namespace, label_selector=prefetch.PREFETCH)
         pending = prefetch.fetching(needs.uris, jobs)
-        if pending:
+        if pending or not needs.cached:
             return pending
         own = await self._existing(LOCAL_MODEL_NAMESPACE_CACHES, namespace)
         return prefetch.missing(needs.uris, (*own, *await self._existing(LOCAL_MODEL_CACHES, None)))

@@ -1,4 +1,4 @@
-"""Is a model where it will be loaded from? KServe copies models to nodes ahead of time, and so may Jobs.
+"""Is a model where it will be loaded from? KServe copies models of its objects to nodes ahead of time; Jobs, any.
 
 A cache or a Job that names what Git asks for is reason enough to wait until it is done: it can come in the same commit
 as the new reference. Without one there is nothing to wait for.
@@ -6,10 +6,12 @@ as the new reference. Without one there is nothing to wait for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from agent.core.objects import Manifest, annotations_of
+from agent.core.rollout.quarantine import references_of
+from agent.core.rollout.subjects import SERVED
 
 PREFETCH: Final = "weir.dev/prefetch"
 """Label of a Job that fetches models; any value."""
@@ -17,13 +19,9 @@ PREFETCHES: Final = "weir.dev/prefetches"
 """Annotation on it: the addresses of these models as the target has them, separated by blanks."""
 
 
-def uris_of(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """The models of a revision of an InferenceService or LLMInferenceService, adapters included."""
-    model = content.get("model") or {}
-    adapters = (model.get("lora") or {}).get("adapters") or ()
-    several = content.get("storageUris") or ()
-    found = [model.get("storageUri"), model.get("uri"), *(item.get("uri") for item in (*several, *adapters))]
-    return tuple(dict.fromkeys(str(uri) for uri in found if uri))
+def uris_of(obj: Manifest) -> tuple[str, ...]:
+    """The models that an object names, adapters and image volumes included, each as it is spelled there."""
+    return tuple(dict.fromkeys(found.spelling for found in references_of([obj]) if found.kind in SERVED))
 
 
 def fetching(uris: Iterable[str], jobs: Iterable[Manifest]) -> str:

@@ -10,7 +10,8 @@ from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context
 from agent.core.rollout.quarantine import key_of_workload
 
-_SERVED = frozenset({"model", "adapter"})
+SERVED = frozenset({"model", "adapter"})
+"""Kinds of references that answers come from."""
 
 
 def subjects_of(objects: Sequence[Mapping[str, Any]]) -> frozenset[str]:
@@ -25,6 +26,6 @@ def subjects_of(objects: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     if found is None:
         return frozenset()
     slots = extract(found, Context(key.namespace, rendered)).slots.values()
-    pinned = [slot.ref for slot in slots if slot.kind in _SERVED and slot.ref.pinned is True]
+    pinned = [slot.ref for slot in slots if slot.kind in SERVED and slot.ref.pinned is True]
     digests = {str(ref.digest) for ref in pinned if ref.digest is not None}
     return frozenset({ref.spelling for ref in pinned} | {ref.canonical for ref in pinned} | digests)

@@ -10,14 +10,22 @@ import msgspec
 import pytest
 
 from agent.adapters.kube.errors import NotFound
-from agent.adapters.kube.resource import CLUSTER_SERVING_RUNTIMES, NODES, PODS, RESOURCE_QUOTAS
+from agent.adapters.kube.resource import (
+    CLUSTER_SERVING_RUNTIMES,
+    JOBS,
+    LOCAL_MODEL_CACHES,
+    LOCAL_MODEL_NAMESPACE_CACHES,
+    NODES,
+    PODS,
+)
 from agent.api.canary import Canary
 from agent.controllers.canary.observing import Observer
-from agent.controllers.canary.obstacles import Needs, Obstacles
+from agent.controllers.canary.obstacles import ON_ITS_WAY, Needs, Obstacles
 from agent.controllers.canary.settings import CanarySettings
 from agent.core.rollout.kserve.content import WANTED
 from agent.core.rollout.kserve.serving import Services
 from agent.core.rollout.plan import Plan
+from agent.core.rollout.prefetch import PREFETCHES
 from agent.core.rollout.snapshot import Stage
 from agent.core.rollout.surge import INSUFFICIENT, Surge
 
@@ -45,8 +53,7 @@ class Cluster:
     async def list(self, resource, namespace=None, **_):
         self.listings += resource is PODS
         node = {"metadata": {"name": "a"}, "status": {"allocatable": {GPU: str(self.gpus)}}}
-        assert resource in {NODES, PODS, RESOURCE_QUOTAS}
-        assert (resource is RESOURCE_QUOTAS) is bool(namespace)
+        assert (resource in {NODES, PODS, LOCAL_MODEL_CACHES}) is (namespace is None)
         return SimpleNamespace(items=[node] if resource is NODES else [])
 
     async def get(self, resource, namespace, name):
@@ -58,7 +65,8 @@ class Cluster:
         labels = {"app": name}
         template = {"metadata": {"labels": labels}, "spec": CONTAINERS}
         spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
-        return {"metadata": {"name": name, "namespace": namespace, "uid": name}, "spec": spec}
+        metadata = {"name": name, "namespace": namespace, "uid": name}
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
 
 
 async def test_a_lack_of_room_is_told_for_a_while_from_one_listing_and_room_never():
@@ -118,3 +126,58 @@ async def test_accelerators_that_a_runtime_adds_need_room(named, status, lacks):
     found = await Obstacles(Cluster(gpus=1), 30.0).to_run(Canary.from_object(CANARY), PLAN, world)
     text = f"1 pods with 2 {GPU} each needed, there is room for 0 on 1 nodes"
     assert found == (((INSUFFICIENT, text),) if lacks else ())
+
+
+CHAT_2 = "registry.example/team/chat:2"
+VOLUMES = [{"name": "model", "image": {"reference": CHAT_2}}]
+
+
+class Fetching:
+    """A namespace with a Job that fetches one model, and caches that have none yet."""
+
+    def __init__(self, fetches: str, *conditions: str) -> None:
+        states = [{"type": name, "status": "True"} for name in conditions]
+        metadata = {"name": "pull", "annotations": {PREFETCHES: fetches}}
+        self.job = {"metadata": metadata, "status": {"conditions": states}}
+
+    async def list(self, resource, _namespace=None, **_):
+        cache = {"metadata": {"name": "c"}, "spec": {"sourceModelUri": CHAT_2}}
+        return SimpleNamespace(
+            items={JOBS: [self.job], LOCAL_MODEL_CACHES: [cache], LOCAL_MODEL_NAMESPACE_CACHES: [cache]}[resource]
+        )
+
+
+def workload(kind, **pod):
+    template = {"spec": {"containers": [{"name": "server", "image": "server:1"}], **pod}}
+    metadata = {"name": "chat", "namespace": "ml"}
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": {"template": template}}
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "DaemonSet"])
+@pytest.mark.parametrize(
+    ("cluster", "told"),
+    [
+        (Fetching(CHAT_2), f"Job pull has not fetched {CHAT_2} yet"),
+        (Fetching(CHAT_2, "Failed"), f"Job pull has failed to fetch {CHAT_2}"),
+        (Fetching(CHAT_2, "Complete"), ""),
+        (Fetching("registry.example/team/other:2"), ""),
+    ],
+)
+async def test_a_workload_waits_for_the_job_that_fetches_its_model_whatever_its_surge(kind, cluster, told):
+    plan = msgspec.structs.replace(PLAN, surge=None, target_kind=kind)
+    world = SimpleNamespace(services=None, target=workload(kind, volumes=VOLUMES), primary=workload(kind))
+    found = await Obstacles(cluster, 30.0).to_run(Canary.from_object(CANARY), plan, world)
+    assert found == (((ON_ITS_WAY, told),) if told else ())
+
+
+async def test_an_inference_service_waits_for_the_job_that_pulls_its_image_volume():
+    content = {"model": {"modelFormat": {"name": "huggingface"}}, "volumes": VOLUMES}
+    target = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "chat", "namespace": "ml", "annotations": {WANTED: json.dumps(content)}},
+        "spec": {"predictor": {"model": content["model"]}},
+    }
+    world = SimpleNamespace(services=Services(target=target))
+    found = await Obstacles(Fetching(CHAT_2), 30.0).to_run(Canary.from_object(CANARY), PLAN, world)
+    assert found == ((ON_ITS_WAY, f"Job pull has not fetched {CHAT_2} yet"),)

@@ -169,7 +169,7 @@ def cache(uri, **copies):
     ],
 )
 def test_models_on_their_way_to_the_nodes(caches, text):
-    found = prefetch.missing(prefetch.uris_of({"model": {"storageUri": "hf://org/chat-2"}}), caches)
+    found = prefetch.missing(("hf://org/chat-2",), caches)
     assert text in found
     assert bool(found) is bool(text)
 
@@ -190,12 +190,49 @@ def test_models_that_a_job_fetches(annotation, conditions, text):
     assert prefetch.fetching(("hf://org/chat-2",), [job]) == text
 
 
-def test_all_models_of_a_revision_count():
-    content = {
-        "model": {"uri": "hf://m", "lora": {"adapters": [{"uri": "hf://a"}]}},
-        "storageUris": [{"uri": "s3://b"}],
+IMAGE_VOLUME = {"name": "model", "image": {"reference": "registry.example/team/chat:2"}}
+VLLM = {"name": "server", "image": "vllm/vllm-openai:v0.21", "command": ["vllm", "serve"], "args": ["org/chat-2"]}
+PREDICTOR = {"modelFormat": {"name": "huggingface"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "found"),
+    [
+        (
+            "LLMInferenceService",
+            {"model": {"uri": "hf://m", "lora": {"adapters": [{"uri": "hf://a"}]}}},
+            "hf://m hf://a",
+        ),
+        ("InferenceService", {"predictor": {"model": PREDICTOR, "storageUris": [{"uri": "s3://b/m"}]}}, "s3://b/m"),
+        ("InferenceService", {"predictor": {"sklearn": {"storageUri": "s3://b/m"}}}, "s3://b/m"),
+        (
+            "InferenceService",
+            {"predictor": {"model": PREDICTOR, "volumes": [IMAGE_VOLUME]}},
+            "registry.example/team/chat:2",
+        ),
+        ("Deployment", {"template": {"spec": {"containers": [VLLM]}}}, "org/chat-2"),
+        (
+            "Deployment",
+            {
+                "template": {
+                    "spec": {"containers": [{"name": "server", "image": "r.example/s:1"}], "volumes": [IMAGE_VOLUME]}
+                }
+            },
+            "registry.example/team/chat:2",
+        ),
+        ("Deployment", {"template": {"spec": {"containers": [{"name": "web", "image": "nginx:1"}]}}}, ""),
+    ],
+)
+def test_all_models_of_a_revision_count_as_they_are_spelled(kind, spec, found):
+    versions = {"Deployment": "apps/v1", "InferenceService": "serving.kserve.io/v1beta1"}
+    metadata = {"name": "chat", "namespace": "ml"}
+    obj = {
+        "apiVersion": versions.get(kind, "serving.kserve.io/v1alpha1"),
+        "kind": kind,
+        "metadata": metadata,
+        "spec": spec,
     }
-    assert prefetch.uris_of(content) == ("hf://m", "s3://b", "hf://a")
+    assert prefetch.uris_of(obj) == tuple(found.split())
 
 
 @pytest.mark.parametrize(
