@@ -432,6 +432,41 @@ def test_documents_that_are_no_json_are_named() -> None:
     assert {record.op for record in changes(None, rendered)} == {"parse-error"}
 
 
+TF_MODELS = (
+    'model_config_list {{ config {{ name: "m" base_path: "s3://b/m" '
+    "model_version_policy {{ specific {{ versions: {version} }} }} }} }}"
+)
+
+
+def test_models_of_tensorflow_serving_in_a_config_map_of_any_key() -> None:
+    old, new = (config_map({"served": TF_MODELS.format(version=version)}) for version in (7, 8))
+    records = {(r.slot, r.kind, r.new.canonical) for r in compare([old], [new]) if r.new and r.slot != "data[served]"}
+    assert records == {("served.model[m]", "model", "s3://b/m/8")}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('model_config_list { config { name: "m" base_path: "/m" }', "not closed"),
+        ('model_config_list { config { name: "m" } }', "without a base_path"),
+        ('model_config_list { config { base_path: "/m" } }', "without a name"),
+        ("model_config_list {}\n config { name: $x }", "line 2"),
+        ("model_config_list {} }", "closes nothing"),
+        ("model_config_list {} versions: [7", "within a list"),
+        ("model_config_list {} [type.example/a.B { }", "no ']'"),
+        ("model_config_list {} { }", "name of a field"),
+        ("model_config_list {} versions:", "ends where a value"),
+        ("model_config_list {} versions: ]", "where a value"),
+        ("model_config_list {} " + "a { " * 5000, "nests deeper"),
+        ("model_config_list {} #" + "a" * 2**20, "longer than"),
+    ],
+)
+def test_broken_models_of_tensorflow_serving_are_named(text: str, why: str) -> None:
+    record = only([r for r in compare([], [config_map({"served": text})]) if r.op == "parse-error"])
+    assert why in record.reason.message
+    assert record.location.json_path == "$.data['served']"
+
+
 def test_ten_thousand_unchanged_documents_are_quick() -> None:
     documents = [msgspec.json.encode(vllm("org/m", "--revision", A, name=f"n{index}")) for index in range(10_000)]
     started = time.process_time()

@@ -161,3 +161,10 @@ def test_huge_and_nested_input_is_refused_quickly() -> None:
     cycle: dict[str, Any] = {"name": "p", "graph": {"name": "g", "modelUri": "s3://b/m"}}
     cycle["explainer"] = {"modelUri": "gs://b/e", "self": cycle}
     compare([], [obj("machinelearning.seldon.io/v1", "SeldonDeployment", {"predictors": [cycle]})])
+
+
+@QUICK
+@given(st.text(alphabet="{}<>[]:\"'#\\/a7 \n", max_size=60))
+def test_protocol_buffer_text(text: str) -> None:
+    found = compare([], [config_map({"served": f"model_config_list {text}"})])
+    assert {record.slot for record in found if record.op != "parse-error"} == {"data[served]"}

@@ -22,6 +22,22 @@ root: {inputDefinitions: {parameters: {data: {defaultValue: 's3://b/d'}}}}
 deploymentSpec: {executors: {exec-train: {container: {image: 't:1'}}}}
 """
 
+TF_SERVING = """# models of the shop
+model_config_list: <
+  config { name: "a" base_path: 'gs://b/' "a/" model_platform: "tensorflow";
+    model_version_policy { specific { versions: 7 } } version_labels { key: 'stable' value: 7 }
+    logging_config { log_collector_config { filename_prefix: "p" } sampling_config { sampling_rate: -1.5e-2 } } }
+  config: [
+    { name: "b", base_path: "s3://b/b", model_version_policy: { specific: { versions: [6, 7] } },
+      version_labels: [{ key: "canary", value: 7 }] },
+    { name: "c", base_path: "s3://b/c", model_version_policy { all {} } },
+    { name: "d", base_path: "s3://b/d", model_version_policy { latest { num_versions: 2 } } }
+  ]
+  config { name: "e" base_path: "/m/e" model_version_policy { latest {} }
+    extra { [type.googleapis.com/a.B] { x: TRUE } } }
+>
+"""
+
 FILES: list[tuple[str, str, dict[str, tuple[str, str]]]] = [
     ("adapter/adapter_config.json",
      f'{{"base_model_name_or_path": "org/m", "revision": "{A}", "peft_type": "LORA", "r": 8}}',
@@ -55,6 +71,13 @@ FILES: list[tuple[str, str, dict[str, tuple[str, str]]]] = [
      {"distribution[a]": ("data", f"croissant:sha256:{SHA}"), "distribution[b]": ("data", "s3://b/k")}),
     ("train/my_pipeline.yaml", PIPELINE + "---\nplatforms: {kubernetes: {}}\n",
      {"param[data]": ("data", "s3://b/d"), "executor[exec-train].image": ("code-image", "oci://docker.io/library/t:1")}),
+    ("tf/models.config", TF_SERVING,
+     {"model[a]": ("model", "gs://b/a/7"), "model[a].label[stable]": ("model", "gs://b/a/7"),
+      "model[b]": ("model", "s3://b/b"), "model[b].versions": ("config", "6,7"),
+      "model[b].label[canary]": ("model", "s3://b/b/7"), "model[c]": ("model", "s3://b/c"),
+      "model[c].versions": ("config", "all"), "model[d]": ("model", "s3://b/d"),
+      "model[d].versions": ("config", "latest:2"), "model[e]": ("model", "file:///m/e")}),
+    ("tf/models.config", "upstream = http://models.example\n", {}),
     ("azure-pipelines.yml", "steps:\n- script: |\n    {{ broken\n  - x: [\n", {}),
 ]  # fmt: skip
 

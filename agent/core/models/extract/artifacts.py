@@ -11,6 +11,7 @@ from typing import Final
 from agent.core.models.extract import document, fields
 from agent.core.models.extract.pipelines import compiled
 from agent.core.models.extract.slot import Slot, mapping, mappings, text
+from agent.core.models.extract.tfserving import served_models
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
 from agent.core.models.redact import bounded
@@ -197,6 +198,7 @@ DOCUMENTS: Final[dict[str, Reader]] = {
     "config.properties": torchserve_properties,
     "Modelfile": modelfile,
     "config.pbtxt": triton_config,
+    "models.config": served_models,
     "croissant.json": croissant,
     "generation_config.json": partial(whole, "config"),
     "chat_template.jinja": partial(whole, "chat-template"),

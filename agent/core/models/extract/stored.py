@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from agent.core.models.extract import artifacts, fields
+from agent.core.models.extract import artifacts, fields, tfserving
 from agent.core.models.extract.document import load
 from agent.core.models.extract.slot import Context, Slot, mapping, mappings, text
 from agent.core.models.grammar import Grammar
@@ -55,6 +55,8 @@ def _documents(data: Mapping[str, Any]) -> Iterator[Slot]:
     """What files with well-known names in a ConfigMap refer to: generators put server configurations there."""
     for key in sorted(data, key=str):
         reader = artifacts.DOCUMENTS.get(str(key))
+        if reader is None and tfserving.MARK in str(data[key]):
+            reader = tfserving.served_models  # the file has any name: a flag of the server says which
         # A partial is a reader that knows a file only by its digest, which its key has already.
         if reader is not None and not isinstance(reader, partial):
             for slot in reader(str(data[key]).encode("utf-8", "surrogatepass"), f"$.data['{key}']"):
