@@ -227,6 +227,15 @@ def test_values_of_secrets_are_printed_nowhere(repository: PlanRepository) -> No
         assert "aHVudGVyMi" not in output.out
 
 
+def test_errors_about_generated_secrets_show_no_literal(repository: PlanRepository) -> None:
+    generator = "secretGenerator: [{name: g, literals: ['token: hunter2']}]\n"
+    repository.history({}, {"kustomization.yaml": generator})
+    for form in ("json", "text", "markdown"):
+        output = repository.plan("--fail-on=errors", output=form)
+        assert output.status == 3
+        assert "hunter2" not in output.out + output.err
+
+
 def test_what_an_earlier_commit_had_is_recognised(repository: PlanRepository) -> None:
     first = repository.commit({"app/s.yaml": service("s3://b/one"), "x.dvc": dvc("a")})
     repository.commit({"app/s.yaml": service("s3://b/two"), "x.dvc": dvc("b"), "README": "unrelated"})

@@ -214,6 +214,8 @@ class TestSecretsStayOut:
             {"s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  p: SECRET\n bad: [\n"},
             {"s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {p: !!int SECRET}\n"},
             {"kustomization.yaml": "secretGenerator: [{name: s, literals: [p=SECRET, SECRET]}]\n"},
+            {"kustomization.yaml": "secretGenerator: [{name: s, literals: ['token: SECRET']}]\n"},
+            {"kustomization.yaml": "secretGenerator: [{name: s, literals: [!!int SECRET]}]\n"},
             {
                 "kustomization.yaml": "resources: [s.yaml]\npatches: [{path: p.yaml, target: {kind: Secret}}]\n",
                 "s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n",

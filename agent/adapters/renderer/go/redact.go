@@ -54,7 +54,7 @@ func (s secrets) text(dir string, content []byte, files map[string][]byte) {
 	for _, part := range split(content) {
 		var doc any
 		if err := yaml.Unmarshal(part, &doc); err != nil {
-			if kindIsSecret.Match(part) {
+			if holdsSecret.Match(part) {
 				s.lines(string(part))
 			}
 			continue
@@ -66,7 +66,10 @@ func (s secrets) text(dir string, content []byte, files map[string][]byte) {
 // credentials are the user information of addresses that hold a password or token.
 var credentials = regexp.MustCompile(`(https?://)[^/\s@'"]+@|(\w://)[^/\s@:'"]+:[^/\s@'"]+@`)
 
-var kindIsSecret = regexp.MustCompile(`(?i)["']?kind["']?\s*:\s*["']?secret\b`)
+var holdsSecret = regexp.MustCompile(`(?i)["']?kind["']?\s*:\s*["']?secret\b|\bsecretGenerator\b`)
+
+// isKey is what the API server takes for a key of a Secret.
+var isKey = regexp.MustCompile(`^[-._a-zA-Z0-9]+$`)
 
 // lines takes what stands after the first colon of each line, for text that
 // cannot be parsed.
@@ -148,7 +151,12 @@ func (s secrets) operations(text []byte) {
 
 func (s secrets) generator(dir string, g map[string]any, files map[string][]byte) {
 	eachString(g["literals"], "", func(_, literal string) {
-		_, value, _ := strings.Cut(literal, "=")
+		key, value, ok := strings.Cut(literal, "=")
+		if !ok || !isKey.MatchString(key) {
+			// Kustomize quotes what it takes for no pair; the author may have written `key: value`.
+			s.add(literal)
+			s.add(key)
+		}
 		s.add(strings.Trim(value, `"'`))
 	})
 	content := func(_, name string) {
