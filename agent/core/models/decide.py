@@ -23,6 +23,7 @@ _BY_OPERATION: Final[dict[str, tuple[Action, str, str]]] = {
     "parse-error": ("alert", "parse-error", "cannot be read"),
     "moved": ("apply", "moved", "same content in another place"),
 }
+_OTHER_CONTENT: Final = frozenset({"added", "changed", "floated"})
 _CONTENT: Final[dict[str, tuple[Action, str, str]]] = {
     "model": ("rollout", "content", "other model content"),
     "adapter": ("rollout", "content", "other adapter content"),
@@ -49,17 +50,16 @@ def decide(
     traits: AbstractSet[Trait] = frozenset(),
     direction: str = "unknown",
     standing: bool = False,
+    asked: Action | None = None,
 ) -> Decision:
     """The default action for a change and its reason.
 
-    *standing*: the object exists on both sides, so a reference that came or went changes what it serves.
+    *standing*: the object exists on both sides, so a reference that came or went changes what it serves. *asked*: what
+    a person wants when the content is another one.
     """
-    if op in _BY_OPERATION:
-        return _row(_BY_OPERATION[op])
-    if "ignored" in traits:
-        return "none", Reason("ignored", "an annotation asks to ignore this change")
-    if "rollout-owned" in traits:
-        return "none", Reason("rollout-owned", "the shares of traffic belong to the rollout that targets the object")
+    chosen = _whatever_the_content(op, traits, asked)
+    if chosen is not None:
+        return chosen
     if op == "respelled":
         if "pod-template" in traits:
             return "apply", Reason("cosmetic-restart", "same content, but the edited pod template restarts pods")
@@ -69,6 +69,18 @@ def decide(
     if op in {"added", "removed"}:
         return _appeared(kind, op, traits, standing)
     return _changed(kind, old, new, traits, direction)
+
+
+def _whatever_the_content(op: Operation, traits: AbstractSet[Trait], asked: Action | None) -> Decision | None:
+    if asked is not None and op in _OTHER_CONTENT and "ignored" not in traits:
+        return asked, Reason("on-data-change", "an annotation says what follows other data")
+    if op in _BY_OPERATION:
+        return _row(_BY_OPERATION[op])
+    if "ignored" in traits:
+        return "none", Reason("ignored", "an annotation asks to ignore this change")
+    if "rollout-owned" in traits:
+        return "none", Reason("rollout-owned", "the shares of traffic belong to the rollout that targets the object")
+    return None
 
 
 def _appeared(kind: Kind, op: Operation, traits: AbstractSet[Trait], standing: bool) -> Decision:

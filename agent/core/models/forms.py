@@ -8,11 +8,12 @@ from functools import partial
 from typing import Any, Final, get_args
 
 from agent.core.models.decide import decide
-from agent.core.models.extract.declared import PREFIX
+from agent.core.models.extract.declared import DATA_ACTIONS, PREFIX
 from agent.core.models.extract.files import DOCUMENTS
 from agent.core.models.extract.registry import FAMILIES
 from agent.core.models.extract.server import Server
 from agent.core.models.extract.servers import (
+    CACHE_ENV,
     DELIVERED_ENV,
     GENERIC_ENV,
     GENERIC_FLAGS,
@@ -186,6 +187,9 @@ def _servers() -> Iterator[str]:
     generic = [*(f"`--{flag}`" for flag in GENERIC_FLAGS), *(f"`{name}`" for name in (*DELIVERED_ENV, *GENERIC_ENV))]
     revisions = ", ".join(f"`{name}`" for name in GENERIC_REVISION_ENV)
     yield _row("any other", "", ", ".join(generic), revisions, "")
+    yield ""
+    caches = ", ".join(f"`{name}`" for name in CACHE_ENV)
+    yield f"Of every container also the folders of its caches, as settings: {caches}."
 
 
 def _recognised(server: Server) -> str:
@@ -236,6 +240,14 @@ def _annotations() -> Iterator[str]:
         yield _row(f"`{PREFIX}{name}.<slot>`", "declares a reference; it takes the place of what the field says")
     yield _row(f"`{PREFIX}model-digest.<slot>`", "vouches for the content of a slot, as `algorithm:value`")
     yield _row(f"`{PREFIX}data-digest`", "digest of the data that the object was made from; a change asks for a gate")
+    yield _row(f"`{PREFIX}model-role`", "the kind of what is a model by its field or a declaration, such as `adapter`")
+    yield _row(f"`{PREFIX}model-role.<slot>`", "the kind of one slot")
+    actions = ", ".join(f"`{action}`" for action in DATA_ACTIONS)
+    yield _row(
+        f"`{PREFIX}on-data-change`",
+        f"the action in records of other data, pipelines and features of the object: {actions}; "
+        "a DataTrigger that watches them still runs, save with `none`",
+    )
     yield _row(f"`{PREFIX}ignore-change`", "`true` or a list of slots and kinds: report, but do nothing")
 
 

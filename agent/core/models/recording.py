@@ -96,7 +96,14 @@ def record(pair: Pair, op: Operation) -> ChangeRecord:
     canaried = slot.kind == "traffic" and shared.impact.is_canaried(pair.key)
     owned: frozenset[Trait] = frozenset({"rollout-owned"} if canaried else ())
     action, reason = decide(
-        slot.kind, op, old, new, traits=slot.traits | owned, direction=direction, standing=pair.standing
+        slot.kind,
+        op,
+        old,
+        new,
+        traits=slot.traits | owned,
+        direction=direction,
+        standing=pair.standing,
+        asked=slot.asked,
     )
     return ChangeRecord(
         id=record_id(key_text(shared.scope, pair.key), slot.name, old, new),

@@ -392,6 +392,34 @@ def test_a_declared_reference_stands_in_for_the_field() -> None:
     assert (record.slot, record.new and record.new.canonical) == ("predictor.model", f"hf://org/m@{B}")
 
 
+@pytest.mark.parametrize(
+    ("notes", "uris", "expected"),
+    [
+        ({"model-role": "adapter"}, ("s3://b/a", "s3://b/b"), ("adapter", "changed", "rollout", "unresolved")),
+        ({"model-role.predictor-model": "data"}, ("s3://b/a", "s3://b/b"), ("data", "changed", "job", "data")),
+        ({"model-role": "adapter", "model-role.predictor-model": "data", "on-data-change": "gate"},
+         ("s3://b/a", "s3://b/b"), ("data", "changed", "gate", "on-data-change")),
+        ({"model-role": "data", "on-data-change": "none"}, ("s3://b/a", "s3://b/b"),
+         ("data", "changed", "none", "ignored")),
+        ({"model-role": "data", "on-data-change": "alert"}, ("s3://b/a", "s3://b/a/"),
+         ("data", "respelled", "apply", "cosmetic-restart")),
+        ({"on-data-change": "alert"}, ("s3://b/a", "s3://b/b"), ("model", "changed", "rollout", "unresolved")),
+    ],
+)  # fmt: skip
+def test_annotations_say_the_kind_and_what_follows_other_data(
+    notes: dict[str, str], uris: tuple[str, str], expected: tuple[str, ...]
+) -> None:
+    record = only(compare(*([annotated(uri, **notes)] for uri in uris)))
+    assert (record.kind, record.op, record.action, record.reason.code) == expected
+
+
+@pytest.mark.parametrize("note", ["model-role", "model-role.predictor-model", "on-data-change"])
+def test_annotations_with_unknown_values_are_named(note: str) -> None:
+    record = only([r for r in compare([], [annotated("s3://b/a", **{note: "nonsense"})]) if r.op == "parse-error"])
+    assert record.location.json_path == f"$.metadata.annotations['weir.dev/{note}']"
+    assert "use one of" in record.reason.message
+
+
 def test_annotations_can_silence_a_slot() -> None:
     old, new = (annotated(uri, **{"ignore-change": "predictor-model"}) for uri in ("s3://b/a", "s3://b/b"))
     record = only(compare([old], [new]))

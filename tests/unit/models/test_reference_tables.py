@@ -11,7 +11,7 @@ from agent.core.models.extract.artifacts import DOCUMENTS
 from agent.core.models.extract.files import file_slots
 from agent.core.models.extract.slot import MalformedError
 from agent.core.models.extract.workloads import ROOTS, Root
-from tests.unit.models.manifests import A, canonicals, container, deployment, extracted
+from tests.unit.models.manifests import A, canonicals, compare, container, deployment, extracted, only
 
 SHA = "d" * 64
 POD = {"containers": [container("vllm", "vllm/vllm-openai:v1", args=["--model", "org/m"])]}
@@ -113,6 +113,21 @@ COMMANDS: list[tuple[str, dict[str, Any], str]] = [
     ("the model over its base", {"env": [{"name": "BASE_MODEL", "value": "hf://org/base"},
                                          {"name": "MODEL_ID", "value": "hf://org/m"}]}, "hf://org/m@main"),
 ]  # fmt: skip
+
+
+def test_folders_of_caches_are_settings() -> None:
+    def build(cache: str) -> dict[str, Any]:
+        args = ["--model", "org/m", "--revision", A]
+        env = [{"name": "HF_HUB_OFFLINE", "value": "1"}, {"name": "TRANSFORMERS_CACHE", "value": cache}]
+        return deployment(container("vllm", "vllm/vllm-openai:v1", args=args, env=env))
+
+    record = only(compare([build("/one")], [build("/two")]))
+    assert (record.slot, record.kind, record.action) == (
+        "container[vllm].cache[TRANSFORMERS_CACHE]",
+        "config",
+        "rollout",
+    )
+    assert (record.new and record.new.canonical, record.new and record.new.pinned) == ("file:///two", "opaque")
 
 
 def placed(root: Root) -> dict[str, Any]:

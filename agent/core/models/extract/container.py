@@ -88,6 +88,7 @@ def server_slots(container: Mapping[str, Any], image: str, place: Place, model: 
     if model and all(ref.scheme == "file" for ref, _ in models):
         models = list(_delivered(seen)) or models
     yield from _named(models, place)
+    yield from _caches(seen)
     for run in runs:
         yield from _settings(run, seen)
         yield from _adapters(run, seen)
@@ -201,6 +202,14 @@ def _delivered(seen: Seen) -> Iterator[tuple[Ref, Kind]]:
     if found is not None:
         grammar = Grammar.KSERVE if seen.env.get("STORAGE_URI") == found else Grammar.GENERIC
         yield _from_value(found, grammar, seen, seen.plain(servers.GENERIC_REVISION_ENV)), "model"
+
+
+def _caches(seen: Seen) -> Iterator[Slot]:
+    """Folders with what was downloaded before: a server without network serves what it finds there."""
+    for name in servers.CACHE_ENV:
+        if found := seen.env.get(name):
+            ref = _from_value(found, Grammar.HUB, seen)
+            yield Slot(f"{seen.place.base}.cache[{name}]", "config", ref, seen.place.path, POD | {"output"})
 
 
 def _reference(value: str, grammar: Grammar, seen: Seen, revision: str | None = None) -> Ref:

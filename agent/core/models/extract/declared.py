@@ -3,18 +3,20 @@
 ``weir.dev/model-ref.<slot>`` and ``weir.dev/data-ref.<slot>`` declare a reference, ``weir.dev/model-digest.<slot>``
 vouches for the content of a slot, ``weir.dev/data-digest`` for the data of the whole object. ``<slot>`` is a slot
 name with every run of characters that annotations do not allow written as ``-``.
+``weir.dev/model-role`` says of what kind models of the object are, ``weir.dev/model-role.<slot>`` of what kind one slot
+is. ``weir.dev/on-data-change`` chooses the action for other data, pipelines and features of the object.
 ``weir.dev/ignore-change`` ("true" or a comma-separated list of slots and kinds) asks for no action.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, cast, get_args
 
-from agent.core.models.extract.slot import Context, MalformedError, Slot, Trait, at, text
+from agent.core.models.extract.slot import Context, MalformedError, Slot, at, text
 from agent.core.models.grammar import parse
-from agent.core.models.record import Kind
+from agent.core.models.record import Action, Kind
 from agent.core.models.ref import Digest, Identity, Ref, opaque
 from agent.core.models.rendered import Object
 
@@ -25,6 +27,9 @@ _REFERENCES: Final[tuple[tuple[str, Kind], ...]] = (
     ("data-ref.", "data"),
     ("adapter-ref.", "adapter"),
 )
+DATA_ACTIONS: Final[tuple[Action, ...]] = ("none", "alert", "job", "gate", "rollout")
+"""What can be asked for when data changes."""
+_DATA: Final[frozenset[Kind]] = frozenset({"data", "pipeline", "feature-store"})
 _STRENGTH: Final = {"sha512": "sha256", "sha256": "sha256", "md5": "md5"}
 
 
@@ -59,30 +64,68 @@ def override(slots: Iterable[Slot], declarations: Mapping[str, Slot]) -> Iterato
     yield from (slot for slot in declarations.values() if slot.name not in used)
 
 
+class Notes(NamedTuple):
+    """What annotations say of slots: *digests* by slug are (name, digest, JSONPath), *roles* by slug are kinds, the
+    empty one that of all models; *ignored* are slots and kinds; *asked* is the action for other data."""
+
+    digests: dict[str, tuple[str, Digest, str]]
+    roles: dict[str, Kind]
+    ignored: set[str]
+    asked: Action | None
+
+
 def annotate(obj: Object, slots: Iterable[Slot]) -> list[Slot]:
-    """*slots* with declared digests on those that are not pinned, and ignored ones marked.
+    """*slots* with declared digests on those that are not pinned, their kinds, and what to do as it is asked for.
 
     A digest for a slot that does not exist makes one.
     """
-    digests: dict[str, tuple[str, Digest, str]] = {}
-    ignored: set[str] = set()
+    notes, found = _notes(obj), list(slots)
+    known = {slug(slot.name) for slot in found}
+    for name, digest, path in (one for key, one in notes.digests.items() if key not in known):
+        ref = with_digest(opaque(str(digest), "declared", f"declared:{name}"), digest)
+        found.append(Slot(name, "model", ref, path))
+    return [_annotated(slot, notes) for slot in found]
+
+
+def _annotated(slot: Slot, notes: Notes) -> Slot:
+    key = slug(slot.name)
+    if key in notes.roles:
+        slot = slot._replace(kind=notes.roles[key])
+    elif slot.kind == "model" and "" in notes.roles:
+        slot = slot._replace(kind=notes.roles[""])
+    # A pin says itself what the content is: a digest that somebody forgot to edit must not hide that it moved.
+    if key in notes.digests and slot.ref.pinned is not True:
+        slot = slot._replace(ref=with_digest(slot.ref, notes.digests[key][1]))
+    asked = notes.asked if slot.kind in _DATA else None
+    if asked == "none" or notes.ignored & {"true", slot.kind, slot.name, key}:
+        return slot._replace(traits=slot.traits | {"ignored"})
+    return slot if asked is None else slot._replace(asked=asked)
+
+
+def _notes(obj: Object) -> Notes:
+    """What the annotations say; those of the pod template win."""
+    found = Notes({}, {}, set(), None)
     for notes, path in _annotations(obj):
         for name in _named(notes, "model-digest."):
             field = f"{PREFIX}model-digest.{name}"
-            digests[slug(name)] = (name, _digest(text(notes, field, path), f"{path}['{field}']"), f"{path}['{field}']")
-        ignored |= {part.strip() for part in text(notes, f"{PREFIX}ignore-change", path).split(",") if part.strip()}
-    found = []
-    for slot in slots:
-        vouched = digests.pop(slug(slot.name), None)
-        # A pin says itself what the content is: a digest that somebody forgot to edit must not hide that it moved.
-        ref = slot.ref if vouched is None or slot.ref.pinned is True else with_digest(slot.ref, vouched[1])
-        ignore = bool(ignored & {"true", slot.kind, slot.name, slug(slot.name)})
-        traits: frozenset[Trait] = slot.traits | {"ignored"} if ignore else slot.traits
-        found.append(slot._replace(ref=ref, traits=traits) if ignore or vouched else slot)
-    for name, digest, path in digests.values():
-        ref = with_digest(opaque(str(digest), "declared", f"declared:{name}"), digest)
-        found.append(Slot(name, "model", ref, path))
+            where = f"{path}['{field}']"
+            found.digests[slug(name)] = name, _digest(text(notes, field, path), where), where
+        for key in (f"{PREFIX}model-role", *(f"{PREFIX}model-role.{name}" for name in _named(notes, "model-role."))):
+            if role := _choice(notes, key, path, get_args(Kind)):
+                found.roles[slug(key.removeprefix(f"{PREFIX}model-role"))] = cast("Kind", role)
+        ignored = text(notes, f"{PREFIX}ignore-change", path).split(",")
+        found.ignored.update(part.strip() for part in ignored if part.strip())
+        if asked := _choice(notes, f"{PREFIX}on-data-change", path, DATA_ACTIONS):
+            found = found._replace(asked=cast("Action", asked))
     return found
+
+
+def _choice(notes: Mapping[str, object], field: str, path: str, known: Sequence[str]) -> str:
+    """The value of an annotation, empty where there is none. Raises MalformedError if it is not *known*."""
+    value = text(notes, field, path).strip()
+    if value and value not in known:
+        raise MalformedError(f"{path}['{field}']", f"is {value[:40]!r}: use one of {', '.join(known)}")
+    return value
 
 
 def with_digest(ref: Ref, digest: Digest) -> Ref:

@@ -326,6 +326,8 @@ GENERIC_ENV: Final = ("MODEL_ID", "MODEL_PATH", "MODEL_NAME", "BASE_MODEL")
 """Variables that name the model of a container whose server is not known, best first."""
 DELIVERED_ENV: Final = ("STORAGE_URI", "MODEL_URI")
 """Variables that name what is put into the folder that a server loads from, best first."""
+CACHE_ENV: Final = ("HF_HUB_CACHE", "HF_HOME", "TRANSFORMERS_CACHE", "OLLAMA_MODELS")
+"""Variables that name the folder in which a server looks for what it has downloaded before."""
 GENERIC_FLAGS: Final = ("model-uri", "model-id", "model-path", "model", "model-name-or-path", "storage-uri")
 GENERIC_REVISION_ENV: Final = ("MODEL_REVISION", "MODEL_VERSION", "REVISION")
 GENERIC_REVISION_FLAGS: Final = ("model-revision", "model-version", "revision")

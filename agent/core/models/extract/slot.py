@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from agent.core.models.record import Kind
+from agent.core.models.record import Action, Kind
 from agent.core.models.ref import Ref
 from agent.core.models.rendered import Object, RenderedSet
 from agent.core.models.rules import NO_RULES, Rules
@@ -24,7 +24,10 @@ Trait = Literal[
 
 
 class Slot(NamedTuple):
-    """One reference in its stable logical place. *path* is a JSONPath; *fingerprint* is compared, never shown."""
+    """One reference in its stable logical place. *path* is a JSONPath; *fingerprint* is compared, never shown.
+
+    *asked* is the action that a person wants when the content is another one.
+    """
 
     name: str
     kind: Kind
@@ -32,6 +35,7 @@ class Slot(NamedTuple):
     path: str
     traits: frozenset[Trait] = frozenset()
     fingerprint: str = ""
+    asked: Action | None = None
 
 
 class MalformedError(ValueError):
