@@ -17,7 +17,8 @@ _NEVER_LOADED: Final = re.compile(
     re.IGNORECASE,
 )
 
-_PASSED_OVER: Final = (".h5", ".msgpack", ".ot")
+_DUPLICATE: Final = re.compile(r"(?:tf_model[^/]*\.h5|flax_model[^/]*\.msgpack|rust_model\.ot)")
+"""Names under which transformers keeps the weights of a folder once more, for TensorFlow, Flax and Rust."""
 
 
 class File(NamedTuple):
@@ -32,12 +33,12 @@ class File(NamedTuple):
 def served(files: Iterable[File], wanted: Callable[[str], bool] = lambda _path: True) -> list[File]:
     """Those files that a loader may read: cards, licences and pictures change nothing that is served.
 
-    Neither do weights in the formats of TensorFlow, Flax and Rust beside safetensors, which loaders prefer.
+    Neither do transformers' copies for other frameworks in a folder with safetensors, which its loaders prefer. Other
+    files with the same endings, such as Keras' model.weights.h5, may be the model itself, whatever is beside them.
     """
     kept = [file for file in files if wanted(file.path) and not _NEVER_LOADED.search(file.path)]
-    if any(file.path.endswith(".safetensors") for file in kept):
-        return [file for file in kept if not file.path.endswith(_PASSED_OVER)]
-    return kept
+    preferred = {_folder(file.path) for file in kept if file.path.endswith(".safetensors")}
+    return [file for file in kept if _folder(file.path) not in preferred or not _DUPLICATE.fullmatch(_name(file.path))]
 
 
 def files_digest(files: Iterable[File]) -> Digest:
@@ -56,6 +57,14 @@ def listing_digest(files: Sequence[File]) -> Digest:
 def extent(files: Sequence[File]) -> Size:
     """Bytes and number."""
     return Size(bytes=sum(file.size for file in files), files=len(files))
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _hash(lines: Iterable[str]) -> str:
