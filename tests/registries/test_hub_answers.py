@@ -13,6 +13,7 @@ from aiohttp import web
 from agent.adapters.registries import Access, Resolver
 from agent.adapters.registries.fetcher import Fetcher
 from agent.core.models import parse
+from agent.core.models.ref import Size
 from tests.registries.registry_servers import Asking, Registry
 
 A, B = "a" * 40, "b" * 40
@@ -356,6 +357,29 @@ async def test_files_that_mlflow_does_not_list_in_time_do_not_cost_the_version(s
     over.set()
     assert ref.identity is not None
     assert (asked.is_set(), ref.unresolved, ref.identity.version, ref.size) == (True, None, "1", None)
+
+
+async def test_what_mlflow_could_not_tell_of_a_pinned_version_is_asked_for_again(server: Registry) -> None:
+    version = {"version": "3", "source": "mlflow-artifacts:/1/r/artifacts/model"}
+    where, now = "/api/2.0/mlflow-artifacts/artifacts", [0.0]
+    server.json("/api/2.0/mlflow/model-versions/get", {"model_version": version})
+    server.status(where, 503)
+    async with Fetcher() as fetcher:
+        resolver = Resolver(fetcher, clock=lambda: now[0])
+
+        async def told() -> tuple[Size | None, int]:
+            ref = await resolver.resolve(parse("models:/name/3"), lambda _ref: Access(server.url), ttl=300)
+            return ref.size, len(server.asked)
+
+        size, first = await told()
+        assert size is None
+        server.json(where, {"files": [{"path": "w.bin", "is_dir": False, "file_size": 5000}]})
+        assert await told() == (None, first)
+        now[0] = 600.0
+        whole, second = await told()
+        assert (whole, second > first) == (Size(bytes=5000, files=1), True)
+        now[0] = 1e9
+        assert await told() == (whole, second)
 
 
 async def test_files_of_a_server_that_the_address_names_are_not_asked_for_elsewhere(

@@ -103,7 +103,10 @@ class _Known:
 
 
 class Resolver:
-    """Answers are kept by canonical reference and credentials: for ever where the text pins, else for `ttl` seconds."""
+    """Answers are kept by canonical reference and credentials: for ever where the text pins, else for `ttl` seconds.
+
+    An answer that is not whole, as when a registry has told the version and not its files, is kept for `ttl` too.
+    """
 
     def __init__(
         self, fetcher: Fetcher, *, deadline: float = 30.0, clock: Callable[[], float] = time.monotonic
@@ -173,7 +176,8 @@ class Resolver:
             named("registries").exception("a registry's answer cannot be dealt with", reference=ref.canonical)
             outcome = Missing("unreadable", "the registry's answer cannot be dealt with")
         if isinstance(outcome, Found):
-            lifetime = _FOREVER if ref.pinned is True else ttl * random.uniform(0.9, 1.1)  # noqa: S311
+            certain = ref.pinned is True and not outcome.partial
+            lifetime = _FOREVER if certain else ttl * random.uniform(0.9, 1.1)  # noqa: S311
             known = _Known(outcome, outcome, self._clock() + lifetime, datetime.now(UTC))
         else:
             expected = ref.pinned is True and outcome.reason == "unsupported"  # nobody can tell, and nobody has to
@@ -215,7 +219,7 @@ class Resolver:
         """
         halfway = asyncio.get_running_loop().time() + self._deadline / 2
         registered = await _BY_NAME[ref.scheme](self._fetcher, access, ref.canonical)
-        found = Found(version=registered.version or None, revision=registered.run or None)
+        found = Found(version=registered.version or None, revision=registered.run or None, partial=True)
         source = parse(registered.source, _WRITTEN.get(ref.scheme, Grammar.GENERIC))
         storage = access_for(source)
         for _ in range(_HOPS):
@@ -230,11 +234,12 @@ class Resolver:
         if storage is None or storage.refused is not None:
             return found
         if source.canonical.startswith(_PROXIED):
-            return replace(found, size=await self._proxied(source, storage, halfway))
+            size = await self._proxied(source, storage, halfway)
+            return replace(found, size=size, partial=size is None)
         if source.scheme not in _DIRECT:
             return found
         files = await _DIRECT[source.scheme](self._fetcher, storage, source.canonical)
-        return replace(found, digest=files.digest, size=files.size)
+        return replace(found, digest=files.digest, size=files.size, partial=False)
 
     async def _proxied(self, source: Ref, access: Access, until: float) -> Size | None:
         """The size of files that MLflow gives out itself; None if it does not tell, as one that gives out none.

@@ -19,13 +19,14 @@ nobody knows how to ask, or the answer has nothing that tells versions apart."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The content that a reference means now."""
+    """The content that a reference means now. *partial*: more may be known of it when it is asked for again."""
 
     digest: Digest | None = None
     size: Size | None = None
     revision: str | None = None
     version: str | None = None
     generation: str | None = None
+    partial: bool = False
 
 
 class Missing(msgspec.Struct, frozen=True):
