@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -156,19 +156,10 @@ class ChangeRecorder:
             return Detected(source.revision, (), new=False)
         exposed = built.exposed | base.exposed if base else built.exposed
         commit = Commit(old=old_revision, new=source.revision, author=source.author or None)
-        compare = self._comparing(kustomization, base.objects if base else None, built.rendered, commit, policies)
-        before = self.moves.floats.known(key)
-
-        async def records_with(answers: Mapping[str, Ref]) -> list[ChangeRecord]:
-            resolve = _resolve(before, answers) if before or answers else None
-            return await asyncio.to_thread(compare, resolve=resolve)
-
-        def shown(records: Sequence[ChangeRecord]) -> list[ChangeRecord]:
-            told = (concealed_record(record, exposed) for record in records)
-            return [overruled(policies, record) for record in told if record is not None]
+        records_with = self._comparing(kustomization, base.objects if base else None, built.rendered, commit, policies)
 
         async def shown_with(later_answers: Mapping[str, Ref]) -> list[ChangeRecord]:
-            return shown(await records_with({**answers, **later_answers}))
+            return _shown(await records_with({**answers, **later_answers}), exposed, policies)
 
         try:
             records = await records_with({})
@@ -181,7 +172,7 @@ class ChangeRecorder:
             return Detected(source.revision, None, new=True)
         involved, name = reference_to(kustomization), source_name(kustomization)
         subject = Subject(involved, name, source.revision, kustomization, first=base is None)
-        told = shown(records)
+        told = _shown(records, exposed, policies)
         await self.announcer.announce(subject, told, Question(later, policies, shown_with))
         return Detected(source.revision, tuple(told), new=True)
 
@@ -192,11 +183,15 @@ class ChangeRecorder:
         new: tuple[bytes, ...],
         commit: Commit,
         policies: Sequence[ChangePolicy],
-    ) -> Callable[..., list[ChangeRecord]]:
-        """Compares two builds, in a thread. What belongs to the loop, as stores do, is read here already."""
+    ) -> Callable[[Mapping[str, Ref]], Awaitable[list[ChangeRecord]]]:
+        """Compares two builds, in a thread, with what registries have answered by canonical reference.
+
+        What belongs to the loop, as stores do, is read here already.
+        """
         # Canaries of this cluster say nothing of another one
         canaries = list(self._canaries()) if kustomization.spec.kube_config is None else []
-        return partial(
+        before = self.moves.floats.known((kustomization.namespace, kustomization.name))
+        compare = partial(
             self._compare,
             old,
             new,
@@ -207,6 +202,12 @@ class ChangeRecorder:
             elsewhere=self._others(kustomization),
             history=_asked_once(self._log.earlier),
         )
+
+        async def records_with(answers: Mapping[str, Ref]) -> list[ChangeRecord]:
+            resolve = _resolve(before, answers) if before or answers else None
+            return await asyncio.to_thread(compare, resolve=resolve)
+
+        return records_with
 
     async def announce(
         self,
@@ -344,6 +345,14 @@ def _asked_about(records: Sequence[ChangeRecord], policies: Sequence[ChangePolic
             if ref is not None:
                 (awaited if decides or ref.pinned is not True else later).append(ref)
     return awaited, later
+
+
+def _shown(
+    records: Sequence[ChangeRecord], exposed: frozenset[str], policies: Sequence[ChangePolicy]
+) -> list[ChangeRecord]:
+    """What may be told of the records, with what the policies have done about each."""
+    told = (concealed_record(record, exposed) for record in records)
+    return [overruled(policies, record) for record in told if record is not None]
 
 
 def _asked_once(history: History) -> History:
