@@ -26,7 +26,7 @@ def programs_python(progress: Progress = silent) -> Path:
     if not entry.exists():
         with exclusive(cache_dir() / "locks" / f"{NAME}.lock"):
             if not entry.exists():
-                progress(f"{NAME}: installing (usually 15 s)")
+                progress(f"{NAME}: installing (usually 20 s)")
                 _install(entry)
     return entry / "bin" / "python"
 
@@ -47,13 +47,17 @@ def _install(entry: Path) -> None:
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".installing-") as scratch:
         # Modules are started with `python -m`, so that the environment may be moved.
         target = Path(scratch, "out")
-        _uv("venv", "--python", sys.executable, target)
-        _uv("pip", "sync", "--require-hashes", "--no-build", "--python", target / "bin" / "python", LOCK)
+        _run(sys.executable, "-m", "venv", target)
+        # Mirrors and authorities that a machine has set up for pip are used, as when our own packages are installed.
+        # The lock file is complete, and leaves out what has no wheel and is not needed, which pip would look for.
+        options = ("--disable-pip-version-check", "--no-input", "--quiet", "--no-compile")
+        pinned = ("--require-hashes", "--only-binary", ":all:", "--no-deps", "--requirement", LOCK)
+        _run(target / "bin" / "python", "-m", "pip", "install", *options, *pinned)
         target.rename(entry)
 
 
-def _uv(*arguments: str | Path) -> None:
-    command = [sys.executable, "-m", "uv", "--no-cache", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(python: str | Path, flag: str, module: str, *arguments: str | Path) -> None:
+    done = subprocess.run([python, flag, module, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise BuildError(f"uv {arguments[0]} for {NAME} failed:\n{last_lines(done.stderr.splitlines())}")
+        told = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+        raise BuildError(f"{module} for {NAME} failed:\n{last_lines(told)}")
