@@ -4,6 +4,7 @@ Knative is not here: a few lines of this file make revisions as its controller d
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -105,7 +106,7 @@ async def test_a_new_revision_gets_its_share_and_is_promoted(kube: KubeClient, r
     ]
 
 
-async def test_another_model_is_judged_guarded_and_another_server_as_flagger_does(
+async def test_another_model_is_judged_guarded_and_held_once_rejected_and_another_server_is_as_with_flagger(
     kube: KubeClient, rollouts: Rollouts
 ) -> None:
     async def push(version: str, revision: str) -> None:
@@ -121,6 +122,20 @@ async def test_another_model_is_judged_guarded_and_another_server_as_flagger_doe
         assert "judge" not in await rollouts.phase("Succeeded")
         await push("2", "b")
         await rollouts.until(lambda status: (status.get("judge") or {}).get("mode") == "guarded")
+        abort = {"metadata": {"annotations": {"weir.dev/command": "abort"}}}
+        await rollouts.admin.patch(FLAGGER, "Canary", rollouts.namespace, NAME, abort)
+        failed = await rollouts.phase("Failed")
+        found = await rollouts.get("Canary", NAME, FLAGGER)
+        assert found is not None
+        (entry,) = json.loads(found["metadata"]["annotations"]["weir.dev/quarantine"])
+        assert ("b" * 40 in entry["rejected"], "a" * 40 in entry["restore"]) == (True, True)
+        assert entry["revision"] == failed["lastAppliedSpec"]
+        await push("3", "b")
+        assert "b" * 40 in await rollouts.blocked("Quarantined")
+        second = f"{NAME}-00002"
+        assert await state(rollouts) == (second, [("latest", 0), (second, 100)])
+        await push("3", "c")
+        await rollouts.phase("Progressing")
 
 
 async def test_a_rejected_revision_keeps_no_traffic_and_the_service_is_given_back(

@@ -15,7 +15,7 @@ from agent.controllers.canary.observing import World
 from agent.controllers.canary.tick import Tick
 from agent.core.rollout import quarantine as core
 from agent.core.rollout.hashing import template_hash
-from agent.core.rollout.knative import before_and_after
+from agent.core.rollout.knative import before_and_after, latest_name, revision_hash
 from agent.core.rollout.kserve.content import asked_of, serving_on, with_content
 from agent.core.rollout.ownership import FIELD_MANAGER
 from agent.core.rollout.status import Status
@@ -47,9 +47,6 @@ def changes_content(world: World, status: Status) -> bool:
 
     Read off the objects themselves, so that it does not matter who applied them, and whether anybody was watching.
     """
-    if world.revisions is not None:
-        both = before_and_after(world.revisions)
-        return both is not None and core.changes_content(both[:1], both[1:])
     after = asked_for(world)
     if not after or (_revision(world) == status.last_promoted_spec and world.tracked == world.promoted_tracked):
         return False
@@ -84,7 +81,12 @@ def withheld(world: World) -> tuple[core.Withheld, ...] | None:
 
 
 def asked_for(world: World) -> Sequence[Object]:
-    """The target as Git has it, with its configs; empty if it is not there."""
+    """The target as Git has it, with its configs; empty if it is not there. Of a Knative Service, the latest revision.
+
+    That may be older than the Service is, and is what can be on trial.
+    """
+    if world.revisions is not None:
+        return (before_and_after(world.revisions) or ())[1:]
     if world.services is not None:
         target = world.services.target
         return [with_content(target, asked_of(target)[1])]
@@ -93,6 +95,8 @@ def asked_for(world: World) -> Sequence[Object]:
 
 def serving(world: World) -> Sequence[Object]:
     """The target as the primary serves it, with its configs; empty if that was not read."""
+    if world.revisions is not None:
+        return (before_and_after(world.revisions) or ())[:1]
     if world.services is not None:
         target = world.services.target
         return [with_content(target, serving_on(target).content)]
@@ -105,6 +109,8 @@ def _revision(world: World) -> str:
     """The hash of what Git asks for, as the status has it."""
     if world.services is not None:
         return asked_of(world.services.target)[0]
+    if world.revisions is not None:
+        return revision_hash(latest_name(world.revisions.service))
     assert world.target is not None
     return template_hash(world.target["spec"]["template"])
 

@@ -135,6 +135,11 @@ def weights_of(service: Mapping[str, Any]) -> Weights | None:
     return Weights(TOTAL_WEIGHT - latest, latest)
 
 
+def revision_hash(name: str) -> str:
+    """How a status names a revision."""
+    return PREFIX + hashlib.sha256(name.encode()).digest()[:8].hex()
+
+
 def facts(revisions: Revisions, plan: Plan, since: datetime | None, now: datetime) -> Facts:
     """`since`: when the Canary last moved, from which the deadline counts."""
     latest, primary = latest_name(revisions.service), primary_name(revisions.service)
@@ -146,7 +151,7 @@ def facts(revisions: Revisions, plan: Plan, since: datetime | None, now: datetim
 
 
 def _workload(name: str, found: Manifest | None, plan: Plan, since: datetime | None, now: datetime) -> Workload:
-    revision = PREFIX + hashlib.sha256(name.encode()).digest()[:8].hex()
+    revision = revision_hash(name)
     containers = ((found or {}).get("spec") or {}).get("containers") or ()
     return Workload(
         hash=revision,
