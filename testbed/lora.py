@@ -21,6 +21,8 @@ class LoraServer:
     calls: list[str] = field(default_factory=list)
     allows: bool = True
     key: str = ""
+    begun: dict[str, str] = field(default_factory=dict)
+    """What somebody has asked for who did not wait: it is there once the next one has asked for it."""
 
     async def models(self, request: web.Request) -> web.Response:
         """The base model and the adapters."""
@@ -36,6 +38,8 @@ class LoraServer:
             raise web.HTTPNotFound
         body = await request.json()
         name, path = body["lora_name"], body["lora_path"]
+        if name in self.begun:
+            self.adapters[name] = self.begun.pop(name)
         if name in self.adapters:
             return web.json_response({"message": f"The lora adapter '{name}' has already been loaded."}, status=400)
         if "missing" in path:

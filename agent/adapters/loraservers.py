@@ -14,6 +14,8 @@ from agent.errors import OperationError
 
 TIMEOUT: Final = 60.0
 """Seconds for one request: a server fetches an adapter before it answers."""
+_QUICK: Final = 10.0
+"""Seconds for the question what it serves."""
 _LARGEST: Final = 1 << 20
 _QUOTED: Final = 200
 _REFUSED: Final = frozenset({400, 401, 403, 404, 422})
@@ -39,9 +41,6 @@ class _Models(msgspec.Struct):
 class LoraServers(SessionOwner):
     """Owns a session: `async with LoraServers() as servers:`."""
 
-    def __init__(self) -> None:
-        super().__init__(timeout=TIMEOUT)
-
     async def bring(self, url: str, prefix: str, wanted: Mapping[str, str], gone: Iterable[str]) -> list[str]:
         """Have the server at `url` serve the `wanted` adapters (name to path) and none of those that are `gone`.
 
@@ -54,12 +53,20 @@ class LoraServers(SessionOwner):
             await self._post(f"{url}{prefix}/unload_lora_adapter", {"lora_name": name})
         loaded = [name for name in wanted if name not in served or name in moved]
         for name in loaded:
-            await self._post(f"{url}{prefix}/load_lora_adapter", {"lora_name": name, "lora_path": wanted[name]})
+            await self._load(url, prefix, name, wanted[name])
         return [*loaded, *(name for name in gone if name in served)]
+
+    async def _load(self, url: str, prefix: str, name: str, path: str) -> None:
+        """A server that was asked before, by somebody who did not wait for the answer, has it meanwhile."""
+        try:
+            await self._post(f"{url}{prefix}/load_lora_adapter", {"lora_name": name, "lora_path": path})
+        except LoraError as error:
+            if not error.refused or (await self.served(url)).get(name) != path:
+                raise
 
     async def served(self, url: str) -> dict[str, str | None]:
         """What the server says that it serves, by name, with the path of each where it tells. Raises LoraError."""
-        status, body = await self._ask("GET", f"{url}/v1/models", None)
+        status, body = await self._ask("GET", f"{url}/v1/models", None, _QUICK)
         if status != 200:
             raise LoraError(_refusal("which adapters it serves", status, body))
         try:
@@ -68,17 +75,18 @@ class LoraServers(SessionOwner):
             raise LoraError("the server does not tell which adapters it serves") from None
 
     async def _post(self, url: str, body: Mapping[str, Any]) -> None:
-        status, answer = await self._ask("POST", url, body)
+        status, answer = await self._ask("POST", url, body, TIMEOUT)
         if status != 200:
             refused = status in _REFUSED
             raise LoraError(_refusal(f"adapter {body['lora_name']}", status, answer), refused=refused)
 
-    async def _ask(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[int, bytes]:
+    async def _ask(self, method: str, url: str, body: Mapping[str, Any] | None, seconds: float) -> tuple[int, bytes]:
+        limit = aiohttp.ClientTimeout(total=seconds)
         try:
-            async with self._session.request(method, url, json=body, allow_redirects=False) as answer:
+            async with self._session.request(method, url, json=body, allow_redirects=False, timeout=limit) as answer:
                 return answer.status, await whole(answer.content, _LARGEST)
         except TimeoutError:
-            raise LoraError(f"the server does not answer within {TIMEOUT:g}s") from None
+            raise LoraError(f"the server does not answer within {seconds:g}s") from None
         except (aiohttp.ClientError, ValueError) as error:
             raise LoraError(f"the server cannot be reached ({type(error).__name__})") from None
 
