@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 from canary_agent import canary_agent, eventually
-from canary_cluster import CRDS, Rollouts, watched
+from canary_cluster import CRDS, FLAGGER, Rollouts, watched
 from canary_gitops import Judge, whole_agent
 from canary_lives import live_and_die
 from kserve_world import NAME, KServeStory, kserve_story
 
 from agent.adapters.kube.client import KubeClient
+from agent.adapters.loraservers import LoraError, LoraServers
 from agent.core.rollout.kserve.content import TRIAL, WANTED, content_of
 from testbed.controlplane import ControlPlane
 from testbed.git import GitRepository
@@ -33,6 +34,7 @@ from testbed.lora import LoraServer, lora_server
 from testbed.ports import free_port
 from testbed.prometheus import Prometheus, Target
 
+CANARIES = (FLAGGER, "Canary")
 REWRITES = ("llm-d.ai/v1alpha2", "InferenceModelRewrite")
 REWRITE = f"{NAME}-canary"
 QUICK = {"weir.dev/warm-up": "1s", "weir.dev/min-requests": "100"}
@@ -236,6 +238,55 @@ async def test_where_it_cannot_be_tried_so_the_run_says_why(
         assert all(server.calls == [] for server in pods.servers)
 
 
+async def test_a_pod_that_comes_without_it_gets_it_and_a_target_made_anew_gets_no_requests_for_it(
+    admin: Admin, namespace: str, kube: KubeClient, tmp_path: Path
+) -> None:
+    """Even of a suspended Canary, of which traffic stays as it is: requests go on to a name that a pod must know."""
+    await admin.apply_files([*sorted(CRDS.glob("flagger.app_*.yaml")), KSERVE_CRDS])
+    rollouts = Rollouts(admin, namespace, tmp_path)
+    hooks = [{"name": "gate", "type": "confirm-promotion", "url": "http://127.0.0.1:9/"}]
+    story = KServeStory(
+        admin, namespace, GitRepository(tmp_path / "git"), kind=LLM_SERVICES, analysis={"webhooks": hooks}, adapter="1"
+    )
+    async with (
+        StatusWriter(admin, namespace),
+        pods_of(admin, namespace) as pods,
+        canary_agent(kube, namespace, minimum_interval=0.1),
+    ):
+        await rollouts.apply(story.service("1"), story.canary())
+        await rollouts.phase("Initialized")
+        story.adapter = "2"
+        note = {"metadata": {"annotations": {WANTED: json.dumps(content_of(story.service("1")))}}}
+        await admin.patch(*story.kind, namespace, NAME, note)
+        await rollouts.phase("WaitingPromotion")
+        await admin.patch(*CANARIES, namespace, NAME, {"spec": {"suspend": True}})
+        (name,) = {*pods.servers[0].adapters} - {"sql"}
+        del pods.servers[0].adapters[name]
+
+        async def repaired() -> bool:
+            rewrite = await admin.find(*REWRITES, namespace, REWRITE)
+            return name in pods.servers[0].adapters and rewrite is not None and tried(rewrite) == 60
+
+        await eventually(repaired)
+
+        await admin.delete(*story.kind, namespace, NAME)
+        await admin.wait_for(*story.kind, namespace, NAME, lambda found: found is None)
+        await rollouts.apply(story.service("1"))
+        await admin.patch(*CANARIES, namespace, NAME, {"spec": {"suspend": False}})
+        await eventually(lambda: gone(admin, namespace, REWRITES, REWRITE))
+
+
+async def test_what_a_server_was_asked_for_before_is_no_refusal() -> None:
+    async with lora_server(sql="org/sql-1") as server, LoraServers() as servers:
+        server.begun["sql-2"] = "org/sql-2"
+        url = f"http://127.0.0.1:{server.port}"
+        await servers.bring(url, "/v1", {"sql-2": "org/sql-2"}, ())
+        assert server.adapters["sql-2"] == "org/sql-2"
+        server.begun["sql-3"] = "org/other"
+        with pytest.raises(LoraError, match="already been loaded"):
+            await servers.bring(url, "/v1", {"sql-3": "org/sql-3"}, ())
+
+
 @pytest.mark.parametrize("passes", [True, False])
 async def test_killed_at_any_moment_the_new_adapter_has_all_requests_or_none(
     admin: Admin, namespace: str, kube: KubeClient, tmp_path: Path, passes: bool
@@ -255,8 +306,8 @@ async def test_killed_at_any_moment_the_new_adapter_has_all_requests_or_none(
         async with watched(admin, REWRITES, namespace, REWRITE, tried) as weights:
             await admin.patch(*story.kind, namespace, NAME, note)
             async with canary_agent(kube, namespace, minimum_interval=0.1):
-                await rollouts.phase("Progressing")
-            assert await live_and_die(kube, rollouts, dice, "Succeeded" if passes else "Failed") > 1
+                await rollouts.phase("Progressing", "Succeeded", "Failed")
+            await live_and_die(kube, rollouts, dice, "Succeeded" if passes else "Failed")
             async with canary_agent(kube, namespace, minimum_interval=0.1):
                 await eventually(lambda: _is_bare(story, f"hf://org/sql-{2 if passes else 1}"))
                 await eventually(lambda: pods.serve("sql"))

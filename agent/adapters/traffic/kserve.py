@@ -65,9 +65,9 @@ class KServeRouter:
             return None
         single = canary.metadata.annotations.get(SURGE) == Surge.ONE_POD
         services = Services(target, second[0] if second else None, single=single)
-        if not beside or not asks_for_pool(target):
+        if not beside:
             return services
-        pool = await self._pool.read(target, uncounted(canary))
+        pool = await (self._pool.read(target, uncounted(canary)) if asks_for_pool(target) else self._pool.names(target))
         return msgspec.structs.replace(services, pool=pool, owner=_owner(canary))
 
     async def look(self, canary: Canary, services: Services) -> Services:

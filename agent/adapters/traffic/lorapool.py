@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,10 +12,19 @@ from agent.adapters.kube.errors import Forbidden, NotFound
 from agent.adapters.kube.resource import PODS, Object, Resource
 from agent.adapters.loraservers import LoraError, LoraServers
 from agent.core.objects import split_api_version
-from agent.core.rollout.kserve.content import content_of, trial_on
+from agent.core.rollout.kserve.content import content_of
+from agent.core.rollout.kserve.lora import split_under_way
 from agent.core.rollout.kserve.pods import llm_fleet
 from agent.core.rollout.kserve.serving import Bring, Withdraw
-from agent.core.rollout.kserve.split import PREFIX, REWRITE, REWRITE_APIS, Pool, ServingPod, serving_pods
+from agent.core.rollout.kserve.split import (
+    PREFIX,
+    REWRITE,
+    REWRITE_APIS,
+    Pool,
+    ServingPod,
+    has_adapters,
+    serving_pods,
+)
 from agent.core.rollout.ownership import FIELD_MANAGER
 
 
@@ -26,19 +35,29 @@ class LoraPool:
         self._client = client
         self._servers = servers
         self._faults: dict[str, LoraError] = {}
+        self._served: dict[str, Mapping[str, str | None] | LoraError] = {}
+        """What servers have said since the last change of theirs: one that hangs is waited for once in a tick."""
 
     async def read(self, target: Object, refusal: str) -> Pool:
         """What serves now. Servers are asked only while something is on trial in them."""
         namespace, name = target["metadata"]["namespace"], target["metadata"]["name"]
-        trial = trial_on(target)
-        begun = trial is not None and trial.split is not None
+        begun = split_under_way(target)
         if refusal and not begun:
             return Pool(refusal=refusal)
-        (api, rewrites), found = await asyncio.gather(self._rewrites(namespace), self._pods(namespace, name))
+        (api, rewrites), found = await asyncio.gather(
+            self._rewrites(namespace, strict=begun), self._pods(namespace, name)
+        )
         pods = serving_pods(found, llm_fleet(name, content_of(target)).pattern)
         if begun:
             pods = tuple(await asyncio.gather(*(self._asked(pod) for pod in pods)))
         return Pool(refusal=refusal, api=api, rewrites=rewrites, pods=pods)
+
+    async def names(self, target: Object) -> Pool:
+        """The rewrites alone, where there are adapters and nothing is to be tried."""
+        if not has_adapters(content_of(target)):
+            return Pool()
+        api, rewrites = await self._rewrites(target["metadata"]["namespace"], strict=False)
+        return Pool(api=api, rewrites=rewrites)
 
     async def bring(self, pods: Sequence[ServingPod], wanted: Bring) -> bool:
         """Have every pod serve what is wanted; whether all of them do."""
@@ -58,12 +77,18 @@ class LoraPool:
         except NotFound:
             return
 
-    async def _rewrites(self, namespace: str) -> tuple[str, tuple[Object, ...]]:
+    async def _rewrites(self, namespace: str, *, strict: bool) -> tuple[str, tuple[Object, ...]]:
+        """Where they are served, and all of them. `strict`: raises Forbidden, as one may be there that is not seen."""
+        forbidden: Forbidden | None = None
         for api in REWRITE_APIS:
             try:
                 return api, (await self._client.list(_resource(api), namespace)).items
-            except (NotFound, Forbidden):
+            except NotFound:
                 continue
+            except Forbidden as error:
+                forbidden = error
+        if forbidden is not None and strict:
+            raise forbidden
         return "", ()
 
     async def _pods(self, namespace: str, name: str) -> tuple[Object, ...]:
@@ -73,16 +98,22 @@ class LoraPool:
             return ()
 
     async def _asked(self, pod: ServingPod) -> ServingPod:
-        fault = self._faults.get(pod.name)
-        try:
-            served = await self._servers.served(pod.url)
-        except LoraError as error:
-            served, fault = None, fault or error
+        if pod.url not in self._served:
+            try:
+                self._served[pod.url] = await self._servers.served(pod.url)
+            except LoraError as error:
+                self._served[pod.url] = error
+        answer = self._served[pod.url]
+        served = None if isinstance(answer, LoraError) else answer
+        fault = self._faults.get(pod.name) or (answer if isinstance(answer, LoraError) else None)
         if fault is None:
             return msgspec.structs.replace(pod, served=served)
         return msgspec.structs.replace(pod, served=served, fault=fault.message, hopeless=fault.refused)
 
     async def _brought(self, pod: ServingPod, wanted: Bring) -> bool:
+        if isinstance(self._served.get(pod.url), LoraError):
+            return False
+        self._served.pop(pod.url, None)
         try:
             await self._servers.bring(pod.url, PREFIX, wanted.wanted, wanted.gone)
         except LoraError as error:

@@ -64,6 +64,8 @@ _ROUNDS = 16
 _SLACK = 0.05
 _WHOLE_SECOND = 1.0
 """Times in a status are cut to the second."""
+_LOOK = 5.0
+"""Seconds until pods are looked at again that may come without what requests are sent to."""
 _FIRST_RETRY = 1.0
 _NAMED = 5
 """How many changes of one revision are named in events."""
@@ -163,7 +165,7 @@ class CanaryReconciler:
             pace.ticked = self._clock()
         if decision.analysed:
             self._metrics.spent(plan, self._clock() - started)
-        return self._next(pace, plan)
+        return self._next(pace, plan, shared=snapshot.target is not None and snapshot.target.shared)
 
     async def _fit(self, tick: Tick) -> None:
         """What the cluster's definition of Canaries does not keep is left out, and told once."""
@@ -253,10 +255,11 @@ class CanaryReconciler:
         pace.ticked = self._clock() - age
         return False
 
-    def _next(self, pace: _Pace, plan: Plan) -> Result:
+    def _next(self, pace: _Pace, plan: Plan, *, shared: bool) -> Result:
+        longest = min(plan.interval, _LOOK) if shared else plan.interval
         if pace.ticked is None:
-            return RequeueAfter(plan.interval)
-        return RequeueAfter(max(pace.ticked + plan.interval - self._clock(), 0.0))
+            return RequeueAfter(longest)
+        return RequeueAfter(min(max(pace.ticked + plan.interval - self._clock(), 0.0), longest))
 
     def _report(self, tick: Tick, snapshot: Snapshot) -> None:
         routes = tick.routes or tick.world.routes

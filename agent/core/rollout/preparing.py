@@ -92,7 +92,17 @@ def suspended(snapshot: Snapshot) -> Decision | None:
     if not snapshot.plan.suspended:
         return None
     actions = (Emit("skipping canary run as object is suspended"),) if snapshot.due else ()
-    return Decision(actions=actions, wait=snapshot.plan.interval if snapshot.due else None, rule="suspended")
+    return Decision(
+        actions=(*actions, *_repaired(snapshot)),
+        wait=snapshot.plan.interval if snapshot.due else None,
+        rule="suspended",
+    )
+
+
+def _repaired(snapshot: Snapshot) -> tuple[Action, ...]:
+    """Pods that lack what requests are sent to get it, whatever else waits."""
+    target = snapshot.target
+    return (EnsureRoutes(),) if target is not None and target.lacking else ()
 
 
 def finalizer(snapshot: Snapshot) -> Decision | None:
@@ -141,7 +151,7 @@ def nothing_to_look_at(snapshot: Snapshot) -> Decision | None:
         return None
     stable = is_stable(snapshot.status.last_applied_spec)
     if stable and change(snapshot) is Change.NONE:
-        return Decision(rule="not due")
+        return Decision(actions=_repaired(snapshot), rule="not due")
     return None
 
 

@@ -57,6 +57,10 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Its pods, where they are not named after a workload that the plan names."""
     way: str = ""
     """How a new revision is tried, where there is more than one way."""
+    shared: bool = False
+    """It is tried in the pods of the primary. One that comes in mid-run lacks it, and gets requests at once."""
+    lacking: bool = False
+    """Such a pod has been seen."""
     wanted_replicas: int | None = None
     """What Git asks for, where the applier left `spec.replicas` to the rollout and noted it on the target."""
     available: int = 0

@@ -239,7 +239,15 @@ def scaled_away(snapshot: Snapshot) -> Decision | None:
     phase = snapshot.status.phase
     if snapshot.target.replicas > 0 or phase is Phase.FINALISING or (snapshot.plan.in_place and phase.promoting):
         return None
-    return Decision(actions=(_up(snapshot),), wait=snapshot.plan.interval, rule="scaled away")
+    return Decision(actions=(_up(snapshot), *_judged_anew(snapshot)), wait=snapshot.plan.interval, rule="scaled away")
+
+
+def _judged_anew(snapshot: Snapshot) -> tuple[WriteStatus, ...]:
+    """The way in which a revision is tried may be another one by now, and so may be who counts its requests."""
+    before, now = snapshot.status.judge, chosen(snapshot)
+    if before is None or now is None or before.pack == now.pack:
+        return ()
+    return (WriteStatus(msgspec.structs.replace(snapshot.status, judge=now)),)
 
 
 def _up(snapshot: Snapshot) -> Action:

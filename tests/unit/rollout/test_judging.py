@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,3 +263,13 @@ def test_a_judged_run_comes_to_the_same_end_however_often_it_is_killed(crashes, 
     assert found.primary == ("b" if verdict is PASS else "a")
     judged = {action.weight for action in found.log if isinstance(action, act.WeighEvidence)}
     assert judged == ({20, 40, 60} if verdict is PASS else {20}), "no step is left out"
+
+
+def test_a_revision_that_is_brought_up_in_another_way_is_judged_by_another_pack():
+    found = world(verdict=INCONCLUSIVE)
+    run_until(found, Phase.PROGRESSING)
+    state = found.status.judge
+    found.status = msgspec.structs.replace(found.status, judge=msgspec.structs.replace(state, pack="endpoint-picker"))
+    found.target_replicas = 0
+    assert found.tick() == "scaled away"
+    assert found.status.judge == state

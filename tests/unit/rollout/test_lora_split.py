@@ -84,6 +84,7 @@ def test_the_new_adapter_has_a_name_that_follows_from_its_address():
         (json.loads(json.dumps(NEW).replace("org/chat", "org/talk")), "2 adapters differ"),
         (json.loads(json.dumps(NEW).replace("hf://org/sql-2", "s3://b/sql")), "cannot load s3://b/sql"),
         (json.loads(json.dumps(NEW).replace("sql-2", "sql-2:main")), "cannot load"),
+        (json.loads(json.dumps(NEW).replace("org/sql-2", "../sql-2")), "cannot load"),
     ],
 )
 def test_nothing_else_may_differ_and_the_server_must_be_able_to_fetch_it(after, why):
@@ -112,8 +113,9 @@ def rival(name="theirs", model="sql", pool="chat-inference-pool"):
         (pool(), False, "no spec.router.scheduler"),
         (pool(pods=()), True, "no pod of it serves"),
         (pool(pods=(ServingPod(name="p", url="", unable="it cannot"),)), True, "pod p: it cannot"),
-        (pool(rewrites=(rival(),)), True, "InferenceModelRewrite theirs rewrites adapter sql already"),
+        (pool(rewrites=(rival(),)), True, "InferenceModelRewrite theirs of somebody else rewrites adapter sql"),
         (pool(rewrites=(rival(model="publishers/ml/models/sql"),)), True, "theirs"),
+        (pool(rewrites=(rival("chat-canary", model="x"),)), True, "chat-canary of somebody else"),
     ],
 )
 def test_a_run_says_which_way_it_goes_and_why(known, scheduler, why):
@@ -369,6 +371,8 @@ def test_a_revision_that_comes_meanwhile_replaces_what_is_tried(dice):
     world.obj["metadata"]["annotations"][WANTED] = json.dumps(third)
     weigh(world, 0, dice)
     assert facts(world.services()).target.replicas == 0, "so that it is brought up"
+    world.do(Lora().raised(world.services()), NEVER)
+    assert all(SPLIT.tried in served for served in world.pods), "requests may be on their way to it"
     fresh = split_between(OLD, third)
     wanted = {fresh.tried: fresh.path}
     world.until(Lora().raised, lambda: served_everywhere(world.services().pool.pods, wanted).ready, dice)
@@ -394,9 +398,63 @@ def test_a_pod_that_starts_in_mid_run_is_brought_up_before_anything_goes_on():
     raise_(world, NEVER)
     weigh(world, 30, NEVER)
     world.pods[0] = {"sql": "/mnt/lora/sql"}
-    found = facts(world.services()).target.ready
-    assert (found.ready, found.retriable) == (False, True)
-    assert Lora().settled(world.services()) == (Bring(wanted={SPLIT.tried: SPLIT.path}),)
+    found = facts(world.services()).target
+    assert (found.shared, found.lacking, found.ready.ready, found.ready.retriable) == (True, True, False, True)
+    writes = Lora().settled(world.services())
+    world.do(writes, NEVER)
+    assert share_of(SPLIT, world.rewrite) == 30
+    assert served_everywhere(world.services().pool.pods, {SPLIT.tried: SPLIT.path}).ready
+    (_, bring, _) = writes
+    assert bring.required, "or requests are sent to a pod that could not load it"
+
+
+def test_a_pod_that_tells_nothing_takes_no_requests_away():
+    world = World()
+    raise_(world, NEVER)
+    weigh(world, 30, NEVER)
+    pods = (ServingPod(name="a", url=""), ServingPod(name="b", url="", served={SPLIT.tried: SPLIT.path}))
+    known = world.services()
+    services = Services(known.target, pool=Pool(api=API, rewrites=known.pool.rewrites, pods=pods))
+    assert Lora().settled(services) == (Bring(wanted={SPLIT.tried: SPLIT.path}),)
+
+
+def test_a_promotion_does_not_wait_for_a_pod_that_never_gets_what_is_asked_for():
+    world = World()
+    raise_(world, NEVER)
+    weigh(world, 60, NEVER)
+    world.do(Lora().promoted(world.services(), "new"), NEVER)
+    assert (facts(world.services()).target.shared, facts(world.services()).target.lacking) == (True, False)
+    world.pods[0] = {"sql": "/mnt/lora/sql"}
+    assert facts(world.services()).target.lacking
+    (bring, *more) = Lora().settled(world.services())
+    assert not bring.required
+    assert next(iter(bring.wanted.items())) == (SPLIT.tried, SPLIT.path)
+    for write in more:
+        world.write(write)
+    world.look()
+    assert world.rewrite is None
+    assert world.obj["spec"]["model"] == NEW["model"], "so KServe replaces the pods"
+
+
+@pytest.mark.parametrize("kind", ["Canary", "Deployment"])
+def test_a_rewrite_that_is_left_of_a_target_that_was_deleted_goes(kind):
+    """Or requests go on to a name that no pod knows."""
+    world = World()
+    raise_(world, NEVER)
+    weigh(world, 30, NEVER)
+    left = {**world.rewrite, "metadata": {"name": "chat-canary", "ownerReferences": [{"kind": kind}]}}
+    services = Services(service(OLD, NEW), pool=pool(rewrites=(left,)))
+    assert Lora().settled(services) == ((Withdraw("chat-canary"),) if kind == "Canary" else ())
+
+
+def test_a_revision_that_comes_in_mid_promotion_does_not_end_it_early():
+    world = World()
+    raise_(world, NEVER)
+    world.do(Lora().promoted(world.services(), "new"), NEVER)
+    world.obj["metadata"]["annotations"][WANTED] = json.dumps(content("3", base="2"))
+    assert not facts(world.services()).primary.ready.ready
+    world.do(Lora().settled(world.services()), NEVER)
+    assert facts(world.services()).primary.ready.ready
 
 
 def test_without_analysis_a_promotion_comes_to_its_end_at_rest():

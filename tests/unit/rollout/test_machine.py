@@ -2,12 +2,15 @@
 
 import contextlib
 
+import msgspec
 import pytest
 from rollout_world import Died, World, make_plan
 
 from agent.api.analysis import HookType
-from agent.core.rollout.actions import HOME, Promote, Scale, Weights
+from agent.core.rollout.actions import HOME, EnsureRoutes, Promote, Scale, Weights
+from agent.core.rollout.machine import step
 from agent.core.rollout.plan import Hook
+from agent.core.rollout.snapshot import Answers, Stage
 from agent.core.rollout.status import Phase
 
 
@@ -278,6 +281,19 @@ def test_a_rollback_hook_ends_the_run():
     assert world.run(4) == ["start", "advance", "advance", "rollback asked"]
     assert "Rolling back chat.prod manual webhook invoked" in world.texts()
     assert world.status.phase is Phase.FAILED
+
+
+@pytest.mark.parametrize(("suspended", "due"), [(False, False), (True, False), (True, True)])
+def test_pods_that_lack_what_requests_are_sent_to_get_it_at_every_look(suspended, due):
+    world = initialized()
+    world.revision = "b"
+    world.run(2)
+    assert world.routes.canary == 20
+    world.plan = make_plan(suspended=suspended)
+    snapshot = world.snapshot(Stage.GLANCE, Answers(), due=due)
+    assert EnsureRoutes() not in step(snapshot).actions
+    lacking = msgspec.structs.replace(snapshot.target, lacking=True)
+    assert EnsureRoutes() in step(msgspec.structs.replace(snapshot, target=lacking)).actions
 
 
 def test_suspended_means_hands_off():

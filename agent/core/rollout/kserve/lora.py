@@ -49,6 +49,8 @@ from agent.core.rollout.kserve.split import (
     REWRITE,
     NoSplitError,
     Split,
+    is_ours,
+    lacks,
     pool_name,
     public_names,
     require,
@@ -95,17 +97,17 @@ class Lora(Llm):
         return Weights(TOTAL_WEIGHT - percent, percent)
 
     def raised(self, services: Services) -> tuple[Write, ...]:
+        """What an earlier trial has left behind goes first: until the next look, requests may be on their way to it."""
         revision, _ = asked_of(services.target)
         trial = trial_on(services.target)
-        if trial is not None and trial.split is not None and trial.revision == revision:
-            return ()
-        left = _left(services)
+        if trial is not None and trial.split is not None:
+            return () if trial.revision == revision else self.lowered(services, at_once=False)
         split, _ = _chosen(services)
         if split is None:
-            return (*left, *super().raised(services))
+            return super().raised(services)
         obj = services.target
         note = first_manifest(obj, serving_on(obj), None, trial=Trial(revision=revision, split=split))
-        return (*left, note, Bring(wanted={split.tried: split.path}))
+        return (note, Bring(wanted={split.tried: split.path}))
 
     def weighted(self, services: Services, percent: int) -> tuple[Write, ...]:
         split, trial = _tried(services), trial_on(services.target)
@@ -141,24 +143,34 @@ class Lora(Llm):
         return (_rewritten(services, trial.split, TOTAL_WEIGHT), note)
 
     def settled(self, services: Services) -> tuple[Write, ...]:
-        """Pods that have come since get the adapter; a promotion and a rollback go one step further."""
+        """Pods that have come since get the adapter; a promotion and a rollback go one step further. Nobody is sent to
+        a name that a pod does not know while that is so."""
         obj, trial = services.target, trial_on(services.target)
         if trial is None or trial.split is None:
-            return super().settled(services)
+            return (*_stray(services), *super().settled(services))
         if trial.revision == _LEAVING:
             return _left(services)
         if _is_promoted(obj, trial):
             return _ended(services, trial) if _is_written(obj) else _handed_over(services, trial)
-        wanted = {trial.split.tried: trial.split.path}
-        return () if served_everywhere(services.pool.pods, wanted).ready else (Bring(wanted=wanted),)
+        split = trial.split
+        wanted = {split.tried: split.path}
+        if served_everywhere(services.pool.pods, wanted).ready:
+            return ()
+        share = self.weights(services).canary
+        if not share or not lacks(services.pool.pods, split.tried):
+            return (Bring(wanted=wanted),)
+        return (*_withdrawn(services), Bring(wanted=wanted, required=True), _rewritten(services, split, share))
 
 
 def asks_for_pool(obj: Manifest) -> bool:
     """Whether a split is under way, or may be: then it has to be known what serves."""
+    return split_under_way(obj) or touches_adapters(serving_on(obj).content, asked_of(obj)[1])
+
+
+def split_under_way(obj: Manifest) -> bool:
+    """Whether the object says that an adapter is tried in its pods."""
     trial = trial_on(obj)
-    if trial is not None and trial.split is not None:
-        return True
-    return touches_adapters(serving_on(obj).content, asked_of(obj)[1])
+    return trial is not None and trial.split is not None
 
 
 def uncounted(canary: Canary) -> str:
@@ -192,7 +204,7 @@ def _chosen(services: Services) -> tuple[Split | None, str]:
     """How what Git asks for is tried in the pods that serve, or why it is not; the way that a run has begun stays."""
     obj, trial = services.target, trial_on(services.target)
     asked = asked_in(obj)
-    if trial is not None and trial.split is not None and trial.revision == asked.revision:
+    if trial is not None and trial.split is not None and (trial.revision == asked.revision or _on_way(obj, trial)):
         return trial.split, ""
     if asked.matches or services.sibling is not None:
         return None, ""
@@ -210,16 +222,20 @@ def _chosen(services: Services) -> tuple[Split | None, str]:
 def _by_name(found: Facts, services: Services, split: Split, ready: Readiness, *, begun: bool) -> Facts:
     """The same pods on both sides: the endpoint picker's, which count requests by the name they were sent to."""
     picker = child_name(services.target["metadata"]["name"], "-kserve-router-scheduler")
+    trial = trial_on(services.target)
+    on_way = trial is not None and _on_way(services.target, trial)
+    shared = on_way or (begun and not found.matches)
     target = msgspec.structs.replace(
         found.target,
         replicas=int(begun or found.matches),
         ready=ready,
         fleet=Fleet(picker, model=split.tried),
+        shared=shared,
+        lacking=shared and lacks(services.pool.pods, split.tried),
         way=f"adapter {split.adapter} is split by name: {split.tried} is loaded into the pods that serve",
     )
     primary = msgspec.structs.replace(found.primary, fleet=Fleet(picker, model=split.adapter))
-    trial = trial_on(services.target)
-    if trial is not None and _on_way(services.target, trial):
+    if on_way:
         served = served_everywhere(services.pool.pods, _public(services, split))
         text = served.text or f"waiting for the new address of adapter {split.adapter} to be written"
         primary = msgspec.structs.replace(primary, ready=Readiness(text))
@@ -240,11 +256,14 @@ def _on_way(obj: Manifest, trial: Trial) -> bool:
 
 
 def _handed_over(services: Services, trial: Trial) -> tuple[Write, ...]:
-    """The public name gets the new adapter while nobody is sent to it; then it is the one again."""
+    """The public name gets the new adapter while nobody is sent to it; then it is the one again. All requests go to the
+    name on trial: where a pod does not know that, this is not waited for, since KServe replaces the pods anyway."""
     assert trial.split is not None
-    obj = services.target
+    obj, split = services.target, trial.split
+    unknown = lacks(services.pool.pods, split.tried)
+    wanted = {**({split.tried: split.path} if unknown else {}), **_public(services, split)}
     written = first_manifest(obj, serving_on(obj), None, trial=trial)
-    return (Bring(wanted=_public(services, trial.split), required=True), *_withdrawn(services), written)
+    return (Bring(wanted=wanted, required=not unknown), *_withdrawn(services), written)
 
 
 def _public(services: Services, split: Split) -> Mapping[str, str]:
@@ -280,6 +299,12 @@ def _rewrite(services: Services) -> Manifest | None:
 def _withdrawn(services: Services) -> tuple[Withdraw, ...]:
     rewrite = _rewrite(services)
     return () if rewrite is None else (Withdraw(rewrite["metadata"]["name"]),)
+
+
+def _stray(services: Services) -> tuple[Withdraw, ...]:
+    """A rewrite of which nothing on the target speaks: that was made anew in mid-run."""
+    rewrite = _rewrite(services)
+    return _withdrawn(services) if rewrite is not None and is_ours(rewrite) else ()
 
 
 def _rewritten(services: Services, split: Split, percent: int) -> Write:

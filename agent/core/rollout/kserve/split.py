@@ -36,7 +36,7 @@ _KEYS: Final = frozenset({"VLLM_API_KEY"})
 _MORE_WORDS: Final = "VLLM_ADDITIONAL_ARGS"
 _TRUE: Final = frozenset({"1", "true"})
 _NAME: Final = re.compile(r"[\w./-]+", re.ASCII)
-_HUB: Final = re.compile(r"hf://([^/:@\s]+/[^/:@\s]+)")
+_HUB: Final = re.compile(r"hf://(\w[\w.-]*/\w[\w.-]*)", re.ASCII)
 _SEVERAL: Final = ("worker", "prefill")
 _SEVERAL_WORDS: Final = re.compile(r"--(api-server-count|data-parallel-size|headless)\b")
 
@@ -85,6 +85,11 @@ def touches_adapters(before: Mapping[str, Any], after: Mapping[str, Any]) -> boo
     return _adapters(before) != _adapters(after)
 
 
+def has_adapters(content: Mapping[str, Any]) -> bool:
+    """Whether a revision of an LLMInferenceService has any."""
+    return bool(_adapters(content))
+
+
 def split_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> Split:
     """How the one adapter that differs between two revisions is told apart. Raises NoSplitError."""
     old, new = _adapters(before), _adapters(after)
@@ -118,7 +123,7 @@ def require(split: Split, pool: Pool, spec: Mapping[str, Any], namespace: str, n
         raise NoSplitError("it has no spec.router.scheduler, whose endpoint picker would rewrite names")
     rival = next(_rivals(split, pool, namespace, pool_name(spec, name), name), "")
     if rival:
-        raise NoSplitError(f"{REWRITE} {rival} rewrites adapter {split.adapter} already")
+        raise NoSplitError(f"{REWRITE} {rival} of somebody else rewrites adapter {split.adapter}, or has our name")
     if not pool.pods:
         raise NoSplitError("no pod of it serves")
     for pod in pool.pods:
@@ -188,6 +193,17 @@ def served_everywhere(pods: Iterable[ServingPod], wanted: Mapping[str, str]) -> 
     return READY
 
 
+def lacks(pods: Iterable[ServingPod], name: str) -> bool:
+    """Whether a pod has said what it serves, and that name is not among it: requests for it are answered by 404."""
+    return any(pod.served is not None and name not in pod.served for pod in pods)
+
+
+def is_ours(rewrite: Manifest) -> bool:
+    """Whether a rollout has made it."""
+    owners = rewrite["metadata"].get("ownerReferences") or ()
+    return any(owner.get("kind") == "Canary" for owner in owners)
+
+
 def _serving(pod: Manifest) -> ServingPod | None:
     metadata, status = pod["metadata"], pod.get("status") or {}
     ready = any((one.get("type"), one.get("status")) == ("Ready", "True") for one in status.get("conditions") or ())
@@ -220,10 +236,15 @@ def _unable(container: Mapping[str, Any]) -> str:
 
 
 def _rivals(split: Split, pool: Pool, namespace: str, pool_name: str, name: str) -> Iterator[str]:
-    """Rewrites of others for the same names in the same pool: the oldest counts, and nobody here decides which."""
+    """Rewrites of others for the same names in the same pool: the oldest counts, and nobody here decides which. One
+    that has the name of ours is not overwritten either."""
     for rewrite in pool.rewrites:
         spec = rewrite.get("spec") or {}
-        if rewrite["metadata"]["name"] == rewrite_name(name) or (spec.get("poolRef") or {}).get("name") != pool_name:
+        if rewrite["metadata"]["name"] == rewrite_name(name):
+            if not is_ours(rewrite):
+                yield rewrite_name(name)
+            continue
+        if (spec.get("poolRef") or {}).get("name") != pool_name:
             continue
         matches = [match for rule in spec.get("rules") or () for match in rule.get("matches") or ()]
         if {(match.get("model") or {}).get("value") for match in matches} & {*public_names(split, namespace)}:
