@@ -50,7 +50,12 @@ def _replace(side: Side, holder: Holder, made: Made) -> None:
     if made.failed:
         side.flux = written.joined(FluxObjects(problems=made.problems))
         return
-    kept = tuple(found for found in written.kustomizations if not _is_from(found.file, found.home, holder))
+    unread = {problem.file for problem in written.problems}
+    kept = tuple(
+        found
+        for found in written.kustomizations
+        if found.file in unread or not _is_from(found.file, found.home, holder)
+    )
     found = written._replace(kustomizations=kept)
     for obj, file in _objects(made):
         built = sorted_out([obj], file or holder.folder, home=holder.folder)

@@ -101,8 +101,9 @@ async def _built(repository: LocalRepository, sides: Sides, reverts: Reverts) ->
         declarations = Declarations(builder, sides.changed)
         known: dict[tuple[str, str], FluxObjects] = {}
         rules: dict[tuple[Pattern, ...], IgnoreRules] = {}
+        sides.old.find_flux_objects(known)
+        sides.new.find_flux_objects(known, sides.old.listing)
         for side in sides[:2]:
-            side.find_flux_objects(known)
             if side.flux.kustomizations:
                 side.narrow(repository.addresses, rules)
             await declarations.build(side)

@@ -58,8 +58,11 @@ class Side:
         self.flux = FluxObjects()
         self.units = Units(())
 
-    def find_flux_objects(self, known: dict[tuple[str, str], FluxObjects]) -> None:
-        """Look into all YAML files; *known* is shared by both sides, so that equal files are read once."""
+    def find_flux_objects(self, known: dict[tuple[str, str], FluxObjects], before: Listing | None = None) -> None:
+        """Look into all YAML files; *known* is shared by both sides, so that equal files are read once.
+
+        A file that cannot be read any more declares what it did *before*.
+        """
         parts = self._patches()
         for path, file in self.listing.files.items():
             if not is_yaml(path) or not self.listing.is_file(path) or path in parts:
@@ -69,8 +72,13 @@ class Side:
                 data = self.listing.content(path).data
                 may = fluxobjects.may_hold_objects(data)
                 known[key] = fluxobjects.read(data, path) if may else FluxObjects()
-            if known[key] != FluxObjects():
-                self.flux = self.flux.joined(known[key])
+            found = known[key]
+            earlier = before.files.get(path) if before is not None else None
+            if earlier is not None and earlier.oid != file.oid:
+                declared = known.get((path, earlier.oid), FluxObjects())
+                found = fluxobjects.after(declared, found, self.listing.content(path), path)
+            if found != FluxObjects():
+                self.flux = self.flux.joined(found)
 
     def narrow(self, addresses: Iterable[str], known: dict[tuple[Pattern, ...], IgnoreRules]) -> None:
         """Look at what a source's artifact would hold, and no more: `.sourceignore`, `spec.ignore`, Flux's defaults.

@@ -128,6 +128,43 @@ def test_a_kustomization_that_cannot_be_read_any_more_removes_nothing(repository
     assert [error["file"] for error in output.errors] == ["f/one.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("damaged", "others", "built"),
+    [
+        ("spec: [", True, False),
+        ("spec: [", False, True),
+        (b"\x00GITCRYPT\x00\x93\xf1\xfe" * 9, False, False),
+        (b"\x00GITCRYPT\x00\x93\xf1\xfe" * 9, True, True),
+        ("apiVersion: ENC[AES256_GCM,data:x]\nkind: ENC[AES256_GCM,data:y]\nsops: {}\n", True, False),
+        (flux("one", "./app") + "---\nspec: [", True, True),
+    ],
+)
+def test_a_file_of_flux_objects_that_is_damaged_removes_nothing(
+    repository: PlanRepository, damaged: str | bytes, others: bool, built: bool
+) -> None:
+    if built:
+        repository.write({"f/kustomization.yaml": kustomization("one.yaml", *(["two.yaml"] if others else []))})
+    if others:
+        repository.write({"f/two.yaml": flux("two", "./x"), "x/s.yaml": service("s3://b/x", "x")})
+    files = {"app/one/s.yaml": service("s3://b/m"), "app/two/s.yaml": service("s3://b/n", "n")}
+    repository.history({"f/one.yaml": flux("one", "./app"), "x/y.yaml": "", **files}, {"f/one.yaml": damaged})
+    output = repository.plan("--fail-on=errors")
+    assert output.status == 3
+    assert output.changes == []
+    assert {error["file"] for error in output.errors} == {"f/one.yaml"}
+
+
+def test_a_file_of_flux_objects_that_is_emptied_removes_what_it_built(repository: PlanRepository) -> None:
+    repository.history(
+        {"f/one.yaml": flux("one", "./app"), "f/two.yaml": flux("two", "./x"), "x/y.yaml": "",
+         "app/s.yaml": service("s3://b/m")},
+        {"f/one.yaml": "%YAML 1.2\n---\n# nothing\n"},
+    )  # fmt: skip
+    output = repository.plan()
+    assert [change["op"] for change in output.changes] == ["removed"]
+    assert output.errors == []
+
+
 def test_a_kustomization_whose_folder_is_gone_removes_nothing(repository: PlanRepository) -> None:
     repository.history(
         {"f.yaml": flux("one", "./app"), "app/s.yaml": service("s3://b/m"), "README": ""}, {"app/s.yaml": None}

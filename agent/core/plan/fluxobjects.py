@@ -16,6 +16,7 @@ from agent.core.models.extract.slot import MalformedError
 from agent.core.objects import split_api_version
 from agent.core.plan.documents import split
 from agent.core.plan.generated import Generator
+from agent.core.plan.listing import Content
 from agent.core.plan.report import PlanError
 from agent.core.plan.triggers import read_trigger
 from agent.core.policy.judging import fault
@@ -30,6 +31,7 @@ _GROUPS: Final = (
     b"weir.dev/v1alpha1",
 )
 _DEFINITION: Final = re.compile(rb"^kind:\s*[\"']?CustomResourceDefinition\b", re.MULTILINE)
+_DIRECTIVE: Final = re.compile(rb"^%.*$", re.MULTILINE)
 _KINDS: Final = {
     ("kustomize.toolkit.fluxcd.io", "Kustomization"),
     ("source.toolkit.fluxcd.io", "GitRepository"),
@@ -66,6 +68,11 @@ class FluxObjects(NamedTuple):
     policies: tuple[ChangePolicy, ...] = ()
     problems: tuple[PlanError, ...] = ()
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is declared, whatever could not be read."""
+        return self._replace(problems=()) == FluxObjects()
+
     def joined(self, other: FluxObjects) -> FluxObjects:
         """These and the other ones."""
         return FluxObjects(
@@ -96,6 +103,34 @@ def read(data: bytes, file: str) -> FluxObjects:
             message = str(error).removeprefix(f"{file} ")
             found = found.joined(FluxObjects(problems=(PlanError(file=file, message=message),)))
     return found
+
+
+def after(before: FluxObjects, now: FluxObjects, content: Content, file: str) -> FluxObjects:
+    """What a file declares that declared *before*, where its text as it is *now* may be damaged.
+
+    A file that cannot be read takes nothing back: it stands for what it said before, with the problem.
+    """
+    if before.nothing:
+        return now
+    problem = content.problem or ("" if now.problems else _unreadable(content.data, file))
+    if problem:
+        now = now.joined(FluxObjects(problems=(PlanError(file=file, message=problem),)))
+    return now.joined(before._replace(problems=())) if now.problems and now.nothing else now
+
+
+def _unreadable(data: bytes, file: str) -> str:
+    """Why a document of the text can be no Kubernetes object, empty if all can; `read` looks into the rest."""
+    for part in split(data):
+        if any(group in part for group in _GROUPS):
+            continue
+        try:
+            document = load(_DIRECTIVE.sub(b"", part), file)
+        except MalformedError as error:
+            return str(error).removeprefix(f"{file} ")
+        kind = str(document.get("kind") or "")
+        if document and (not document.get("apiVersion") or not kind or kind.startswith("ENC[")):
+            return "holds a document that is no Kubernetes object (damaged, or encrypted): not read"
+    return ""
 
 
 def sorted_out(objects: Iterable[Any], file: str, home: str | None = None) -> FluxObjects:
