@@ -16,7 +16,10 @@ def pointer(character: str, size: int = 12) -> Blob:
 
 
 def dvc(md5: str, path: str = "train") -> Blob:
-    return Blob(f"outs:\n- md5: {md5}\n  size: 99\n  nfiles: 3\n  hash: md5\n  path: {path}\n".encode())
+    hexadecimal, dot, kind = md5.partition(".")
+    return Blob(
+        f"outs:\n- md5: {hexadecimal * 16}{dot}{kind}\n  size: 99\n  nfiles: 3\n  hash: md5\n  path: {path}\n".encode()
+    )
 
 
 LOCK = """schema: '2.0'
@@ -25,19 +28,19 @@ stages:
     cmd: python prepare.py
     deps:
     - path: raw.csv
-      md5: {dep}
+      md5: {dep:0<32}
       size: 10
     params:
       params.yaml:
         prepare.split: {split}
     outs:
     - path: prepared
-      md5: {out}.dir
+      md5: {out:0<32}.dir
       nfiles: 2
 """
 
 
-def lock(dep: str = "d1", out: str = "o1", split: str = "0.2") -> Blob:
+def lock(dep: str = "d1", out: str = "a1", split: str = "0.2") -> Blob:
     return Blob(LOCK.format(dep=dep, out=out, split=split).encode())
 
 
@@ -63,7 +66,7 @@ def test_a_dvc_file_lists_its_outputs() -> None:
 
 
 def test_a_lock_file_tells_data_from_pipeline() -> None:
-    records = compare([], [], [FileChange("dvc.lock", lock(), lock(dep="d2", out="o2", split="0.3"))])
+    records = compare([], [], [FileChange("dvc.lock", lock(), lock(dep="d2", out="a2", split="0.3"))])
     assert {(r.kind, r.slot, r.action) for r in records} == {
         ("data", "stage[prepare].dep[raw.csv]", "job"),
         ("data", "stage[prepare].out[prepared]", "job"),
@@ -109,14 +112,29 @@ def test_submodules_and_annex() -> None:
 BROKEN = [
     ("m.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\n"),
     ("m.bin", b"version https://git-lfs.github.com/spec/v1\n"),
+    ("m.bin", b"version https://git-lfs.github.com/spec/v1"[:30]),
     ("m.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:\xff\xfe"),
     ("x.dvc", b"outs: [1"),
     ("x.dvc", b"- a\n- b\n"),
     ("x.dvc", b"outs: text"),
     ("x.dvc", b"outs:\n- md5: aa\n"),
+    ("x.dvc", b"outs:\n- md5: 22a1\n  path: train\n"),
+    ("x.dvc", b"outs:\n- md5:\n  path: train\n"),
+    ("x.dvc", b"outs:\n- sha256: " + b"a" * 63 + b"\n  path: train\n"),
+    ("x.dvc", b"outs:\n"),
+    ("x.dvc", b"outs: []\n"),
+    ("x.dvc", b"deps:\n- path: a\n  etag: e1\n"),
+    ("x.dvc", b""),
     ("x.dvc", b"\x00\x01"),
     ("dvc.lock", b"schema: '2.0'\nstages: [1]\n"),
+    ("dvc.lock", b""),
+    ("dvc.lock", b"schema: '2.0'\n"),
+    ("dvc.lock", b"schema: '2.0'\nstages:\n"),
+    ("dvc.lock", b"schema: '2.0'\nstages:\n  prepare:\n"),
+    ("dvc.lock", lock().data.partition(b"    - path: prepared")[0]),
+    ("dvc.lock", lock().data.partition(b"params.yaml")[0]),
     ("x.bin", b"/annex/objects/nonsense"),
+    ("x.bin", b"/annex/objects/MD5--aa"),
 ]
 
 
@@ -124,11 +142,24 @@ BROKEN = [
 def test_broken_files_are_named_and_nothing_counts_as_removed(path: str, data: bytes) -> None:
     with pytest.raises(MalformedError):
         file_slots(path, Blob(data))
-    good = {"m.bin": pointer("a"), "x.dvc": dvc("aa"), "dvc.lock": lock(), "x.bin": Blob(b"/annex/objects/MD5--aa")}
+    good = {
+        "m.bin": pointer("a"),
+        "x.dvc": dvc("aa"),
+        "dvc.lock": lock(),
+        "x.bin": Blob(b"/annex/objects/MD5--" + b"a" * 32),
+    }
     record = only(compare([], [], [FileChange(path, good[path], Blob(data))]))
     assert (record.op, record.action, record.object.name) == ("parse-error", "alert", path)
     # Once mended, what the file says is new to us.
     assert {r.op for r in compare([], [], [FileChange(path, Blob(data), good[path])])} == {"added"}
+
+
+def test_stages_without_outputs_are_whole() -> None:
+    (slot,) = file_slots("dvc.lock", Blob(b"schema: '2.0'\nstages:\n  train:\n    cmd: python train.py\n"))
+    assert slot.name == "stage[train].cmd"
+    old_stage = b"cmd: make\ndeps:\n- md5: " + b"a" * 32 + b"\n  path: raw\n"
+    assert [slot.name for slot in file_slots("x.dvc", Blob(old_stage))] == ["dep[raw]"]
+    assert file_slots("notes", Blob(b"version ")) == []
 
 
 def test_a_folder_output_without_a_hash_is_opaque() -> None:

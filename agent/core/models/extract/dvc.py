@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 from agent.core.models.extract.document import canonical
 from agent.core.models.extract.slot import MalformedError, Slot, mapping, mappings, text
 from agent.core.models.redact import bounded, redact
 from agent.core.models.ref import OPAQUE, Digest, Identity, Ref, Size, literal, unresolved
 
+_HASHES: Final = ("md5", "sha256", "etag", "checksum")
+_DIGITS: Final = {"md5": 32, "sha256": 64}
+"""Of the hashes whose length is known; a folder's has `.dir` at its end."""
+
 
 def dvc_file(document: Mapping[str, Any]) -> Iterator[Slot]:
-    """Outputs of a ``.dvc`` file and, for imports, where they came from."""
+    """Outputs of a ``.dvc`` file and, for imports, where they came from.
+
+    Raises MalformedError for a file without outputs, unless it is a stage of DVC before 1.0 (which has a command).
+    """
+    _written(document, ("outs", "deps"), "$")
+    if not document.get("outs") and "cmd" not in document:
+        raise MalformedError("$.outs", "is missing or empty: the file is cut off")
     for out, here in mappings(document, "outs", "$"):
         yield _tracked(out, here, "out")
     for dep, here in mappings(document, "deps", "$"):
@@ -31,11 +41,20 @@ def dvc_file(document: Mapping[str, Any]) -> Iterator[Slot]:
 
 
 def dvc_lock(document: Mapping[str, Any]) -> Iterator[Slot]:
-    """Outputs, dependencies, parameters and command of every stage that ``dvc repro`` ran."""
+    """Outputs, dependencies, parameters and command of every stage that ``dvc repro`` ran.
+
+    Raises MalformedError where something is missing that DVC's own schema asks for.
+    """
+    _written(document, ("stages", "datasets"), "$")
+    if not document.keys() - {"schema"}:
+        raise MalformedError("$", "has no stages and no datasets: the file is empty or cut off")
     # The first schema had the stages at the top level.
     stages, base = (mapping(document, "stages", "$"), "$.stages") if "schema" in document else (document, "$")
     for name in sorted(stages, key=str):
         stage, here = mapping(stages, name, base), f"{base}.{name}"
+        if not stage.get("cmd"):
+            raise MalformedError(f"{here}.cmd", "is missing: the file is cut off")
+        _written(stage, ("deps", "params", "outs"), here)
         for field, word in (("deps", "dep"), ("outs", "out")):
             for entry, inner in mappings(stage, field, here):
                 slot = _tracked(entry, inner, word)
@@ -44,9 +63,9 @@ def dvc_lock(document: Mapping[str, Any]) -> Iterator[Slot]:
         for source in sorted(params, key=str):
             value = bounded(canonical(params[source], f"{here}.params"))
             yield Slot(f"stage[{name}].params[{source}]", "pipeline", literal(value), f"{here}.params")
-        if command := stage.get("cmd"):
-            shown = bounded(command if isinstance(command, str) else canonical(command, f"{here}.cmd"))
-            yield Slot(f"stage[{name}].cmd", "pipeline", literal(shown), f"{here}.cmd")
+        command = stage["cmd"]
+        shown = bounded(command if isinstance(command, str) else canonical(command, f"{here}.cmd"))
+        yield Slot(f"stage[{name}].cmd", "pipeline", literal(shown), f"{here}.cmd")
     for entry, here in mappings(document, "datasets", "$"):
         yield from _dataset(entry, here)
 
@@ -82,8 +101,12 @@ def _tracked(entry: Mapping[str, Any], path: str, word: str) -> Slot:
 
 
 def _hash_of(entry: Mapping[str, Any], path: str) -> tuple[str, str]:
-    for field in ("md5", "sha256", "etag", "checksum"):
+    _written(entry, _HASHES, path)
+    for field in _HASHES:
         if value := text(entry, field, path):
+            digits = _DIGITS.get(field)
+            if digits and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}(\.dir)?", value):
+                raise MalformedError(f"{path}.{field}", f"is no hash of {digits} hexadecimal digits")
             return field, value
     cloud = mapping(entry, "cloud", path)
     for remote in sorted(cloud, key=str):
@@ -91,6 +114,13 @@ def _hash_of(entry: Mapping[str, Any], path: str) -> tuple[str, str]:
         if value := text(found, "version_id", path) or text(found, "etag", path):
             return "etag", value
     return "", ""
+
+
+def _written(parent: Mapping[str, Any], fields: Iterable[str], path: str) -> None:
+    """Raises MalformedError for a field whose value is missing: DVC leaves such fields out, a cut file ends in one."""
+    for field in fields:
+        if field in parent and parent[field] is None:
+            raise MalformedError(f"{path}.{field}", "has no value: the file is cut off")
 
 
 def _count(entry: Mapping[str, Any], field: str, path: str) -> int | None:

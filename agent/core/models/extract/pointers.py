@@ -19,9 +19,15 @@ _OLD_LFS_MARK: Final = b"version https://hawser.github.com/spec/v1"
 _LFS_OID: Final = re.compile(r"^oid sha256:([0-9a-f]{64})$", re.MULTILINE)
 _LFS_SIZE: Final = re.compile(r"^size (\d{1,19})$", re.MULTILINE)
 _ANNEX_KEY: Final = re.compile(r"^([A-Z0-9_]+)((?:-[smSC]\d+)*)--(.+)$")
+_SHORTEST_MARK: Final = len(b"version h")
+"""Bytes from which on a text that ends within the mark is taken for a pointer that was cut off."""
 _ANNEX_ALGORITHMS: Final = {
     "SHA256": "sha256", "SHA512": "sha512", "SHA384": "sha384", "SHA224": "sha224", "SHA1": "sha1", "MD5": "md5",
     "SHA3_256": "sha3-256", "SHA3_512": "sha3-512", "BLAKE2B256": "blake2b256", "BLAKE2B512": "blake2b512",
+}  # fmt: skip
+_DIGITS: Final = {
+    "sha256": 64, "sha512": 128, "sha384": 96, "sha224": 56, "sha1": 40, "md5": 32,
+    "sha3-256": 64, "sha3-512": 128, "blake2b256": 64, "blake2b512": 128,
 }  # fmt: skip
 
 
@@ -40,6 +46,8 @@ def pointer(path: str, blob: Blob) -> Slot | None:
         return None
     if blob.data.startswith((LFS_MARK, _OLD_LFS_MARK)):
         return _lfs(path, blob.data)
+    if len(blob.data) >= _SHORTEST_MARK and any(mark.startswith(blob.data) for mark in (LFS_MARK, _OLD_LFS_MARK)):
+        raise MalformedError(path, "is a broken Git LFS pointer (cut off in its first line)")
     key = _annex_key(blob)
     return _annex(path, key) if key else None
 
@@ -90,6 +98,8 @@ def _annex(path: str, key: str) -> Slot:
         ref = Ref(key, "git-annex", canonical, "soft", Identity(unresolved="no-digest"), None, extent)
         return Slot("content", "data", ref, "$")
     value = value.partition(".")[0]
+    if not re.fullmatch(rf"[0-9a-f]{{{_DIGITS[algorithm]}}}", value):
+        raise MalformedError(path, f"is a broken git-annex pointer (no {algorithm} of {_DIGITS[algorithm]} digits)")
     digest = Digest(algorithm, value, "object", "sha256" if algorithm != "md5" else "md5")
     ref = Ref(key, "git-annex", f"git-annex:{algorithm}:{value}", True, Identity(revision=value), digest, extent)
     return Slot("content", "data", ref, "$")
