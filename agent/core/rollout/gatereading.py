@@ -73,6 +73,10 @@ def gate_of(
         error = error or f"metadata 'secretRef' is for {HTTPS}: no other gate sends credentials"
     elif given.get("secret") and "@" in parts.netloc:
         error = error or "there are credentials in the address and in metadata 'secretRef': leave out the former"
+    if given.get("age") is not None and parts.scheme == JOB:
+        error = error or f"metadata 'maxAge' is not for {JOB}: a Job runs anew for each revision"
+    if given.get("samples") is not None and parts.scheme == TRIGGER:
+        error = error or f"metadata 'minSamples' is not for {TRIGGER}: a DataTrigger keeps the metrics alone"
     return Gate(
         name=name,
         kind=parts.scheme,
@@ -133,11 +137,27 @@ def _number(text: str) -> float:
     return value
 
 
+def _positive(text: str) -> float:
+    value = _number(text)
+    if value <= 0:
+        raise ValueError(text)
+    return value
+
+
+def _age(text: str) -> float:
+    value = parse_duration(text)
+    if value <= 0:
+        raise ValueError(text)
+    return value
+
+
 _REPORTS: Final = {"message": False, "configmap": True}
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], Any], str]] = {
     "onUnknown": ("on_unknown", OnUnknown, "hold, pass or fail"),
     "licence": ("licences", _licences, "licences that are allowed, separated by commas"),
     "signature": ("signed", _required, "required"),
+    "minSamples": ("samples", _positive, "a number above 0"),
+    "maxAge": ("age", _age, "a duration above 0, such as 72h"),
     "secretRef": ("secret", _secret, "the name of a Secret"),
     "report": ("in_config_map", lambda text: _REPORTS[text], "message or configmap"),
 }

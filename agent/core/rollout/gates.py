@@ -31,6 +31,8 @@ DIGEST = "{digest}"
 _HEX = re.compile(r"[0-9a-f]{32,128}")
 _LONGEST = 300
 _AT_IT = 202
+_SKEW = 300.0
+"""Seconds that another machine's clock may be ahead."""
 _METRICS = 50
 """How many numbers of a report are kept, those with limits first."""
 
@@ -55,9 +57,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     """One gate. `source` is the name of the CronJob, or of the ConfigMap whose `key` has the report, or the address of
     the server; `timeout` in seconds; `secret` is the name of the Secret with the server's credentials. `licences` are
-    those that are allowed, in lower case, empty where none is asked for; `signed`: a signature is. `in_config_map`: the
-    Job leaves its report in a ConfigMap of its own name, not in its termination message. `error` says why it cannot be
-    used as it is written; it is then unknown, and holds whatever `on_unknown` says."""
+    those that are allowed, in lower case, empty where none is asked for; `signed`: a signature is. `samples` is how
+    many questions there have to be, `age` how many seconds old the report may be; None asks for nothing.
+    `in_config_map`: the Job leaves its report in a ConfigMap of its own name, not in its termination message. `error`
+    says why it cannot be used as it is written; it is then unknown, and holds whatever `on_unknown` says."""
 
     name: str
     kind: str = JOB
@@ -66,6 +69,8 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     limits: Mapping[str, Limits] = {}
     licences: frozenset[str] = frozenset()
     signed: bool = False
+    samples: float | None = None
+    age: float | None = None
     in_config_map: bool = False
     timeout: float | None = None
     verify_tls: bool = True
@@ -160,9 +165,10 @@ def answered(gate: Gate, status: int, text: str, subjects: Collection[str]) -> O
     return Observed(gate=gate.name, completed=True, report=report)
 
 
-def opinion(gate: Gate, found: Observed, incumbent: Mapping[str, float] | None) -> Opinion:
-    """What a gate says of a revision; `incumbent` are the metrics of the promoted one, None if they are not known."""
-    answer, why = _answer(gate, found, incumbent)
+def opinion(gate: Gate, found: Observed, incumbent: Mapping[str, float] | None, now: datetime | None = None) -> Opinion:
+    """What a gate says of a revision; `incumbent` are the metrics of the promoted one, None if they are not known.
+    Without `now` nothing is too old."""
+    answer, why = _answer(gate, found, incumbent, now)
     effect = answer
     if answer is Answer.UNKNOWN and not gate.error and gate.on_unknown is not OnUnknown.HOLD:
         effect = Answer(gate.on_unknown)
@@ -208,7 +214,9 @@ def result_of(results: Sequence[Result], gate: str, revision: str) -> Result | N
     return next((one for one in results if (one.gate, one.revision) == (gate, revision)), None)
 
 
-def _answer(gate: Gate, found: Observed, incumbent: Mapping[str, float] | None) -> tuple[Answer, str]:
+def _answer(
+    gate: Gate, found: Observed, incumbent: Mapping[str, float] | None, now: datetime | None
+) -> tuple[Answer, str]:
     if gate.error:
         return Answer.UNKNOWN, gate.error
     if found.running:
@@ -222,7 +230,25 @@ def _answer(gate: Gate, found: Observed, incumbent: Mapping[str, float] | None) 
         return Answer.UNKNOWN, "; ".join(filter(None, (report.reason, found.note)))
     if missing:
         return Answer.UNKNOWN, f"there is no {', '.join(missing)} in the report"
+    if weak := _too_weak(gate, report, now):
+        return Answer.UNKNOWN, weak
     return Answer.PASS, "; ".join(kept) or report.reason
+
+
+def _too_weak(gate: Gate, report: Report, now: datetime | None) -> str:
+    """Why the report shows too little, empty if it does not: of too few questions, or of too long ago."""
+    if gate.samples is not None and report.samples is None:
+        return "the report does not say of how many samples it is: add 'samples' to it"
+    if gate.samples is not None and report.samples is not None and report.samples < gate.samples:
+        return f"the report is of {_shown(report.samples)} samples, fewer than {_shown(gate.samples)}"
+    if gate.age is None or now is None:
+        return ""
+    if report.at is None:
+        return "the report does not say when it was made: add 'at' to it"
+    age = (now - report.at).total_seconds()
+    if age < -_SKEW:
+        return f"the report was made at {report.at.isoformat()}, which is in the future"
+    return f"the report was made {_shown(age)} s ago, more than {_shown(gate.age)} s" if age > gate.age else ""
 
 
 def _held_against(

@@ -42,7 +42,7 @@ def _opinions(snapshot: Snapshot) -> list[Opinion]:
     opinions = []
     for gate in snapshot.plan.gates:
         before = result_of(snapshot.results, gate.name, promoted)
-        opinions.append(opinion(gate, found[gate.name], before.metrics if before is not None else None))
+        opinions.append(opinion(gate, found[gate.name], before.metrics if before is not None else None, snapshot.now))
     return opinions
 
 

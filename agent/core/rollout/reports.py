@@ -1,23 +1,29 @@
 """Reports of evaluations: what a gate reads, in the project's own form and in those of common tools.
 
     {"metrics": {"accuracy": 0.913}, "verdict": "pass", "reason": "…", "subject": "hf://org/chat@9a20",
-     "licence": "apache-2.0", "signature": "model.sig"}
+     "licence": "apache-2.0", "signature": "model.sig", "samples": 1200, "at": "2026-11-30T08:00:00Z"}
 
 All of it may be missing. The forms of other tools are told apart by the fields that only they have: LM Evaluation
-Harness, promptfoo, Great Expectations, Deepchecks, Evidently, an MLflow run, JUnit's XML. Any other JSON object, such
-as DVC's metrics, is its numbers, named by their path (`train.accuracy`).
+Harness, promptfoo, Inspect, garak, Great Expectations, Deepchecks, Evidently, an MLflow run, a benchmarked KAITO
+Workspace, JUnit's XML. Any other JSON, YAML or TOML, such as DVC's metrics, is its numbers, named by their path
+(`train.accuracy`).
 """
 
 from __future__ import annotations
 
 import enum
 import math
+import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeGuard
 from xml.etree import ElementTree as ET
 
 import msgspec
+
+from agent.core.models.extract.document import load
+from agent.core.models.extract.slot import MalformedError
 
 METRICS: Final = 1000
 """How many numbers of a report are read at most."""
@@ -25,6 +31,12 @@ LONGEST: Final = 1024 * 1024
 """Bytes of a report."""
 _DEEPEST: Final = 8
 _HUGE: Final = 1e300
+_MILLISECONDS: Final = 1e11
+"""A time since 1970 above this is in milliseconds: in seconds, it would be the year 5138."""
+_HUB_PROVIDERS: Final = ("hf", "vllm")
+"""Inspect's names of what loads a model of the hub."""
+_OWN: Final = frozenset({"metrics", "verdict", "reason", "subject", "licence", "signature"})
+"""Fields that tell the project's own form from plain numbers."""
 
 
 class Answer(enum.StrEnum):
@@ -38,7 +50,8 @@ class Answer(enum.StrEnum):
 
 class Report(msgspec.Struct, frozen=True):
     """What an evaluation tells. `subject` is the reference that it was about; `licence` and `signature` are what was
-    found with that: an SPDX identifier, and the file or object that signs it."""
+    found with that: an SPDX identifier, and the file or object that signs it. `samples` is the number of questions that
+    the smallest of its tasks had, `at` when it was made."""
 
     metrics: Mapping[str, float] = {}
     verdict: Answer | None = None
@@ -46,26 +59,84 @@ class Report(msgspec.Struct, frozen=True):
     subject: str = ""
     licence: str = ""
     signature: str = ""
+    samples: float | None = None
+    at: datetime | None = None
 
 
 def read_report(text: str) -> Report:
-    """The report in a text, JSON or JUnit's XML. Raises ValueError with a message for people."""
+    """The report in a text: JSON, YAML, TOML, garak's JSON lines or JUnit's XML. Raises ValueError with a message for
+    people."""
     if len(text) > LONGEST:
         raise ValueError(f"the report is longer than {LONGEST // 1024} KiB")
     if text.lstrip().startswith("<"):
         return _junit(text)
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"the report cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise ValueError("the report cannot be read: it is no JSON object")  # noqa: TRY004 - a text that is wrong
-    report = next((read(found) for holds, read in _FORMS if holds(found)), None)
-    if report is None:
-        report = _own(found) if found.keys() & set(Report.__struct_fields__) else Report(metrics=dict(_numbers(found)))
+    rows = _rows(text)
+    report = _garak(rows) if rows else _told(text)
     if len(report.metrics) > METRICS or not all(map(math.isfinite, report.metrics.values())):
         raise ValueError(f"the report has more than {METRICS} metrics, or values that are no numbers")
     return report
+
+
+def _told(text: str) -> Report:
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        found = _written(text, error)
+    if not isinstance(found, Mapping):
+        raise ValueError("the report cannot be read: it is no JSON object")  # noqa: TRY004 - a text that is wrong
+    for holds, read in _FORMS:
+        if holds(found):
+            return read(found)
+    return _own(found) if found.keys() & _OWN else Report(metrics=dict(_numbers(found)))
+
+
+def _written(text: str, error: Exception) -> Mapping[str, Any]:
+    """What is TOML or YAML and tells something: not any text with a colon is a report."""
+    fault = ValueError(f"the report cannot be read: {error}")
+    if text.lstrip().startswith("{"):
+        raise fault
+    found: Mapping[str, Any]
+    try:
+        found = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = load(text, "report")
+        except MalformedError:
+            raise fault from None
+    if not found.keys() & _OWN and next(_numbers(found), None) is None:
+        raise fault
+    return found
+
+
+def _rows(text: str) -> list[dict[str, Any]]:
+    """The objects of garak's JSON lines, none if the text is anything else."""
+    if '"entry_type"' not in text:
+        return []
+    try:
+        found = [msgspec.json.decode(line) for line in text.splitlines() if line.strip()]
+    except (msgspec.DecodeError, RecursionError):
+        return []
+    return found if all(isinstance(row, dict) and isinstance(row.get("entry_type"), str) for row in found) else []
+
+
+def _garak(rows: Sequence[Mapping[str, Any]]) -> Report:
+    """`PROBE.DETECTOR` is the share of answers that passed; how many may fail is for bounds to say."""
+    metrics: dict[str, float] = {}
+    counts = []
+    for row in (row for row in rows if row["entry_type"] == "eval"):
+        passed, total = row.get("passed"), row.get("total_evaluated", row.get("total"))
+        if _is_number(passed) and _is_number(total) and total > 0:
+            metrics[f"{row.get('probe')}.{str(row.get('detector')).removeprefix('detector.')}"] = passed / total
+            counts.append((passed, total))
+    if not counts:
+        return Report(verdict=Answer.UNKNOWN, reason="no probe was evaluated")
+    passed, total = (float(sum(numbers)) for numbers in zip(*counts, strict=True))
+    times = [moment for row in rows for key in ("start_time", "end_time") if (moment := _moment(row.get(key)))]
+    return Report(
+        metrics={**metrics, "passed": passed, "failures": total - passed, "total": total},
+        samples=float(min(total for _, total in counts)),
+        at=max(times, default=None),
+    )
 
 
 def _own(found: Mapping[str, Any]) -> Report:
@@ -75,7 +146,9 @@ def _own(found: Mapping[str, Any]) -> Report:
         raise ValueError(f"the report cannot be read: {error}") from None
     if report.verdict is Answer.RUNNING:
         raise ValueError("the report's verdict is pass, fail or unknown")
-    return report
+    if report.samples is not None and not 0 <= report.samples < _HUGE:
+        raise ValueError("the report's samples are no number of questions")
+    return msgspec.structs.replace(report, at=_moment(report.at))
 
 
 def _lm_evaluation_harness(found: Mapping[str, Any]) -> Report:
@@ -91,13 +164,66 @@ def _lm_evaluation_harness(found: Mapping[str, Any]) -> Report:
         arguments = dict(part.partition("=")[::2] for part in arguments.split(","))
     given = arguments if isinstance(arguments, dict) else {}
     name, revision = given.get("pretrained"), given.get("revision")
-    return Report(metrics=metrics, subject=f"hf://{name}@{revision}" if name and revision else "")
+    tasks = found.get("n-samples")
+    counts = [task.get("effective") for task in _objects(list(tasks.values()))] if isinstance(tasks, dict) else []
+    return Report(
+        metrics=metrics,
+        subject=f"hf://{name}@{revision}" if name and revision else "",
+        samples=_fewest(counts),
+        at=_moment(found.get("date")),
+    )
 
 
 def _promptfoo(found: Mapping[str, Any]) -> Report:
     stats = found["results"]["stats"]
     metrics = {name: float(value) for name, value in stats.items() if _is_number(value)}
-    return Report(metrics=metrics, verdict=_verdict(metrics.get("failures", 0.0), metrics.get("errors", 0.0)))
+    return Report(
+        metrics=metrics,
+        verdict=_verdict(metrics.get("failures", 0.0), metrics.get("errors", 0.0)),
+        samples=sum(metrics.get(name, 0.0) for name in ("successes", "failures", "errors")),
+        at=_moment(found["results"].get("timestamp")),
+    )
+
+
+def _inspect(found: Mapping[str, Any]) -> Report:
+    """The log of one task, as JSON: `SCORE.METRIC`. A log that did not end well leaves it open."""
+    results: Any = found.get("results") if isinstance(found.get("results"), dict) else {}
+    scores = _objects(results.get("scores"))
+    metrics: dict[str, float] = {}
+    for score in scores:
+        values = score.get("metrics")
+        for metric, entry in values.items() if isinstance(values, dict) else ():
+            value = entry.get("value") if isinstance(entry, dict) else None
+            name = f"{score.get('name')}.{metric}"
+            if _is_number(value):
+                metrics[f"{name}.{score.get('reducer')}" if name in metrics else name] = float(value)
+    ended, about, stats = found["status"] == "success", found["eval"], found.get("stats")
+    provider, _, model = str(about.get("model")).partition("/")
+    arguments = about.get("model_args")
+    revision = arguments.get("revision") if isinstance(arguments, dict) else None
+    return Report(
+        metrics=metrics,
+        verdict=None if ended else Answer.UNKNOWN,
+        reason="" if ended else f"the evaluation's status is {str(found['status'])[:40]}",
+        subject=f"hf://{model}@{revision}" if provider in _HUB_PROVIDERS and model and revision else "",
+        samples=_fewest([results.get("completed_samples"), *(score.get("scored_samples") for score in scores)]),
+        at=_moment(stats.get("completed_at")) if isinstance(stats, dict) else None,
+    )
+
+
+def _kaito(found: Mapping[str, Any]) -> Report:
+    """A Workspace as the API server gives it, with the benchmark that KAITO ran in it; values are texts."""
+    status = found["status"]
+    metrics: dict[str, float] = {}
+    for name, entry in status["performance"]["metrics"].items():
+        try:
+            value = float(entry["value"])
+        except (TypeError, KeyError, ValueError, OverflowError):
+            continue
+        if _is_number(value):
+            metrics[name] = value
+    done = (one for one in _objects(status.get("conditions")) if one.get("type") == "BenchmarkCompleted")
+    return Report(metrics=metrics, at=_moment(next(done, {}).get("lastTransitionTime")))
 
 
 def _great_expectations(found: Mapping[str, Any]) -> Report:
@@ -120,7 +246,12 @@ def _mlflow(found: Mapping[str, Any]) -> Report:
     tags = {str(item.get("key")): str(item.get("value")) for item in _objects(data.get("tags"))}
     numbers = [item for item in _objects(data["metrics"]) if _is_number(item.get("value"))]
     verdict = {"approved": Answer.PASS, "rejected": Answer.FAIL}.get(tags.get("validation_status", "").lower())
-    return Report(metrics={str(item.get("key")): float(item["value"]) for item in numbers}, verdict=verdict)
+    about = found["run"].get("info")
+    return Report(
+        metrics={str(item.get("key")): float(item["value"]) for item in numbers},
+        verdict=verdict,
+        at=_moment(about.get("end_time")) if isinstance(about, dict) else None,
+    )
 
 
 def _objects(found: object) -> list[dict[str, Any]]:
@@ -140,7 +271,13 @@ def _junit(text: str) -> Report:
     metrics = {name: _sum(suites, name) for name in ("tests", "failures", "errors", "skipped")}
     if not metrics["tests"]:
         return Report(metrics=metrics, verdict=Answer.UNKNOWN, reason="no test was run")
-    return Report(metrics=metrics, verdict=_verdict(metrics["failures"] + metrics["errors"], 0.0))
+    times = [moment for suite in suites if (moment := _moment(suite.get("timestamp")))]
+    return Report(
+        metrics=metrics,
+        verdict=_verdict(metrics["failures"] + metrics["errors"], 0.0),
+        samples=metrics["tests"],
+        at=min(times, default=None),
+    )
 
 
 def _sum(suites: Iterable[ET.Element], name: str) -> float:
@@ -174,7 +311,26 @@ def _numbers(found: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, 
             yield from _numbers(value, f"{path}.{name}" if path else str(name), depth + 1)
 
 
-def _is_number(value: object) -> bool:
+def _moment(value: object) -> datetime | None:
+    """A time of RFC 3339, or since 1970; one without a zone is of UTC. None for anything else."""
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        elif _is_number(value):
+            seconds = float(value)
+            value = datetime.fromtimestamp(seconds / 1000 if seconds > _MILLISECONDS else seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+def _fewest(counts: Iterable[object]) -> float | None:
+    return min((float(count) for count in counts if _is_number(count)), default=None)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
 
 
@@ -194,6 +350,8 @@ def _both(*tests: Callable[[Mapping[str, Any]], bool]) -> Callable[[Mapping[str,
 
 
 _FORMS: Final[tuple[tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], Report]], ...]] = (
+    (_at("status", "performance", "metrics", kind=dict), _kaito),
+    (_both(_at("eval", "task", kind=str), _at("status", kind=str)), _inspect),
     (_at("results", "stats", kind=dict), _promptfoo),
     (_both(_at("success", kind=bool), _at("statistics", kind=dict)), _great_expectations),
     (_both(_at("results", kind=dict), _at("versions", kind=dict)), _lm_evaluation_harness),

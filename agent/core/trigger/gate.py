@@ -53,9 +53,9 @@ def awaited(gate: Gate, trigger: DataTrigger | None, namespace: str, places: Ite
     verdicts = {one.report.verdict for one in found if one.report is not None}
     verdict = Answer.UNKNOWN if Answer.UNKNOWN in verdicts else None
     reasons = [one.report.reason for one in found if one.report is not None and one.report.reason]
-    return Observed(
-        gate=gate.name, completed=True, report=Report(metrics=metrics, verdict=verdict, reason="; ".join(reasons))
-    )
+    ends = [one.report.at for one in found if one.report is not None and one.report.at is not None]
+    report = Report(metrics=metrics, verdict=verdict, reason="; ".join(reasons), at=min(ends, default=None))
+    return Observed(gate=gate.name, completed=True, report=report)
 
 
 def _one(gate: Gate, trigger: DataTrigger, ref: Ref) -> Observed:
@@ -75,7 +75,7 @@ def _of_run(gate: Gate, run: TriggerRun) -> Observed:
     if run.state not in {"Succeeded", "Failed"}:
         return Observed(gate=gate.name, note=describe(run))
     verdict = Answer(run.verdict) if run.verdict else None
-    report = Report(metrics=run.metrics or {}, verdict=verdict, reason=run.message or "")
+    report = Report(metrics=run.metrics or {}, verdict=verdict, reason=run.message or "", at=run.finished)
     if run.state == "Failed":
         return Observed(gate=gate.name, failed=True, report=report, note=f"{run.kind} {run.name} failed")
     return Observed(gate=gate.name, completed=True, report=report)

@@ -1,6 +1,6 @@
 """Offline gates: what they say of a report, and what a rollout does about it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rollout_world import World, make_plan
@@ -29,7 +29,9 @@ from agent.core.rollout.status import Phase
 from agent.core.rollout.subjects import subjects_of
 
 AT = datetime(2026, 11, 29, 10, tzinfo=UTC)
-FIELDS = "licence, signature, secretRef, report, min.METRIC, max.METRIC, maxDrop.METRIC, maxRise.METRIC"
+FIELDS = (
+    "licence, signature, minSamples, maxAge, secretRef, report, min.METRIC, max.METRIC, maxDrop.METRIC, maxRise.METRIC"
+)
 FORM = "job://NAME-OF-A-CRONJOB, report://NAME-OF-A-CONFIGMAP/KEY, trigger://NAME-OF-A-DATATRIGGER or gate+https://HOST/PATH"
 ACCURATE = {"accuracy": Limits(minimum=0.9, drop=0.02), "toxicity": Limits(maximum=0.01, rise=0.005)}
 
@@ -117,6 +119,12 @@ def test_what_is_unknown_is_held_let_pass_or_failed(on_unknown, effect):
         ("job://e", {"secretRef": "judge"}, "metadata 'secretRef' is for gate+https: no other gate sends credentials"),
         ("gate+https://e", {"secretRef": "a/b"}, "metadata 'secretRef' is 'a/b': it has to be the name of a Secret"),
         ("gate+https://me:word@e", {"secretRef": "judge"}, "in the address and in metadata 'secretRef': leave out"),
+        ("report://e/k", {"minSamples": "500", "maxAge": "72h"}, ""),
+        ("report://e/k", {"minSamples": "0"}, "metadata 'minSamples' is '0': it has to be a number above 0"),
+        ("report://e/k", {"maxAge": "3 days"}, "metadata 'maxAge' is '3 days': it has to be a duration above 0"),
+        ("report://e/k", {"maxAge": "-1h"}, "metadata 'maxAge' is '-1h': it has to be a duration above 0"),
+        ("job://e", {"maxAge": "1h"}, "metadata 'maxAge' is not for job: a Job runs anew for each revision"),
+        ("trigger://e", {"minSamples": "5"}, "metadata 'minSamples' is not for trigger: a DataTrigger keeps"),
         ("job://e", {"min.accuracy": "high"}, "metadata 'min.accuracy' is 'high': it has to be a number"),
         ("job://e", {"min.accuracy": "nan"}, "metadata 'min.accuracy' is 'nan': it has to be a number"),
         ("job://e", {"onUnknown": "maybe"}, "metadata 'onUnknown' is 'maybe': it has to be hold, pass or fail"),
@@ -176,7 +184,7 @@ REPORT = gate(kind="report", key="chat.json", source="scores")
             "ConfigMap scores, key chat.json: the report is about hf://org/a@1, not about hf://org/b@2, org/b",
         ),
         ('{"metrics": {"accuracy": 0.95}}', Answer.UNKNOWN, "the report names no subject"),
-        ("accuracy: 0.95", Answer.UNKNOWN, "ConfigMap scores, key chat.json: the report cannot be read"),
+        ("accuracy is 0.95", Answer.UNKNOWN, "ConfigMap scores, key chat.json: the report cannot be read"),
         (None, Answer.UNKNOWN, "there is no ConfigMap scores, key chat.json"),
     ],
 )
@@ -231,6 +239,38 @@ def test_a_licence_and_a_signature_can_be_asked_for(report, answer, text):
     asked = gate_of("papers", "job://papers", None, {"licence": "apache-2.0, MIT", "signature": "required"})
     said = opinion(asked, Observed(gate="papers", completed=True, report=report), None)
     assert (said.answer, said.text) == (answer, text)
+
+
+@pytest.mark.parametrize(
+    ("report", "answer", "text"),
+    [
+        (Report(samples=500, at=AT - timedelta(hours=1)), Answer.PASS, ""),
+        (Report(samples=499, at=AT), Answer.UNKNOWN, "the report is of 499 samples, fewer than 500"),
+        (Report(at=AT), Answer.UNKNOWN, "how many samples it is: add 'samples'"),
+        (Report(samples=500), Answer.UNKNOWN, "when it was made: add 'at'"),
+        (Report(samples=500, at=AT - timedelta(hours=2)), Answer.UNKNOWN, "7200 s ago, more than 3600 s"),
+        (Report(samples=500, at=AT + timedelta(minutes=4)), Answer.PASS, ""),
+        (Report(samples=500, at=AT + timedelta(minutes=6)), Answer.UNKNOWN, "which is in the future"),
+        (Report(samples=1, verdict=Answer.FAIL), Answer.FAIL, ""),
+    ],
+)
+def test_a_report_has_to_be_of_enough_samples_and_new_enough(report, answer, text):
+    asked = gate_of("scores", "report://scores/k", None, {"minSamples": "500", "maxAge": "1h"})
+    said = opinion(asked, Observed(gate="scores", completed=True, report=report), None, AT)
+    assert said.answer is answer
+    assert text in said.text
+
+
+def test_a_rollout_knows_how_old_a_report_is():
+    world = World(make_plan(gates=(gate(limits={}, age=3600.0),)))
+    world.run(2)
+    world.revision = "b"
+    world.tick()
+    world.gates = {"evaluation": reported(report=Report(at=world.now - timedelta(hours=2)))}
+    assert world.tick() == "waiting for gates"
+    assert world.status.condition("Blocked").reason == "GateUnknown"
+    world.gates = {"evaluation": reported(report=Report(at=world.now))}
+    assert world.tick() == "advance"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Reports of evaluations, in the forms in which common tools write them."""
 
+import itertools
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from agent.core.rollout.reports import Answer, Report, read_report
 
 COMMIT = "9a20" * 10
+STEPS = list(itertools.pairwise("abcdefgh"))
 HARNESS = {
     "results": {
         "arc_easy": {"alias": "arc_easy", "acc,none": 0.74, "acc_stderr,none": 0.01, "acc_norm,none": 0.7},
@@ -19,7 +22,9 @@ HARNESS = {
     "config": {"model": "hf", "model_args": f"pretrained=org/chat,revision={COMMIT},dtype=auto"},
     "git_hash": "abc",
     "versions": {"arc_easy": 1},
+    "date": 1796025600.0,
 }
+AT = datetime(2026, 11, 30, 8, tzinfo=UTC)
 EXPECTATIONS = {
     "success": False,
     "statistics": {"evaluated_expectations": 4, "successful_expectations": 3, "success_percent": 75.0},
@@ -44,6 +49,71 @@ def mlflow(*tags: tuple[str, str]) -> dict[str, Any]:
     return {"run": {"info": {"run_id": "r"}, "data": data}}
 
 
+INSPECTED = {"match.accuracy": 0.75, "match.stderr": 0.1, "match.accuracy.mode": 0.5}
+WORKSPACE = {
+    "kind": "Workspace",
+    "status": {
+        "conditions": [{"type": "BenchmarkCompleted", "status": "True", "lastTransitionTime": "2026-11-30T08:00:00Z"}],
+        "performance": {
+            "metrics": {
+                "peakTokensPerMinute": {"value": "93127.5", "config": {"durationSec": "60"}},
+                "other": {"value": "fast"},
+                "none": None,
+                "endless": {"value": "inf"},
+            }
+        },
+    },
+}
+
+
+def inspect(**changes: Any) -> dict[str, Any]:
+    metrics = {name: {"name": name, "value": value} for name, value in (("accuracy", 0.75), ("stderr", 0.1))}
+    again = {"accuracy": {"name": "accuracy", "value": 0.5}}
+    return {
+        "version": 2,
+        "status": "success",
+        "eval": {"task": "gsm8k", "model": "hf/org/chat", "model_args": {"revision": COMMIT}},
+        "results": {
+            "total_samples": 50,
+            "completed_samples": 50,
+            "scores": [
+                {"name": "match", "scorer": "match", "scored_samples": 48, "metrics": metrics},
+                {"name": "match", "scorer": "match", "reducer": "mode", "metrics": again},
+            ],
+        },
+        "stats": {"started_at": "2026-11-30T07:00:00+00:00", "completed_at": "2026-11-30T08:00:00+00:00"},
+        **changes,
+    }
+
+
+GARAK = """{"entry_type": "init", "garak_version": "0.13.1", "start_time": "2026-11-30T07:00:00+00:00"}
+{"entry_type": "attempt", "uuid": "a", "status": 2, "probe_classname": "dan.Dan_11_0"}
+{"entry_type": "eval", "probe": "dan.Dan_11_0", "detector": "dan.DAN", "passed": 3, "fails": 2, "total_evaluated": 5}
+
+{"entry_type": "eval", "probe": "encoding.Hex", "detector": "detector.encoding.DecodeMatch", "passed": 8, "total": 8}
+{"entry_type": "eval", "probe": "leakreplay.Cloze", "detector": "base.Trigger", "passed": 0, "total_evaluated": 0}
+{"entry_type": "completion", "end_time": "2026-11-30T08:00:00", "run": "r"}
+"""
+ATTACKED = {"dan.Dan_11_0.dan.DAN": 0.6, "encoding.Hex.encoding.DecodeMatch": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "report"),
+    [
+        (GARAK, Report({**ATTACKED, "passed": 11.0, "failures": 2.0, "total": 13.0}, samples=5.0, at=AT)),
+        (GARAK.splitlines()[1], Report(verdict=Answer.UNKNOWN, reason="no probe was evaluated")),
+        ("accuracy: 0.9\ntrain:\n  loss: .5\n  name: x\n", Report({"accuracy": 0.9, "train.loss": 0.5})),
+        ('accuracy = 0.9\n[train]\nloss = 0.5\nname = "x"\n', Report({"accuracy": 0.9, "train.loss": 0.5})),
+        ("[train]\nloss = nan\nstep = 1\n", Report({"train.step": 1.0})),
+        ("metrics: {a: 1}\nverdict: pass\nat: 2026-11-30T08:00:00Z\n",
+         Report({"a": 1.0}, verdict=Answer.PASS, at=AT)),
+        ('verdict = "fail"\nat = 2026-11-30T08:00:00\n', Report(verdict=Answer.FAIL, at=AT)),
+    ],
+)  # fmt: skip
+def test_lines_yaml_and_toml(text: str, report: Report) -> None:
+    assert read_report(text) == report
+
+
 @pytest.mark.parametrize(
     ("found", "report"),
     [
@@ -58,19 +128,21 @@ def mlflow(*tags: tuple[str, str]) -> dict[str, Any]:
                     "gsm8k.exact_match.flexible-extract": 0.55,
                 },
                 subject=f"hf://org/chat@{COMMIT}",
+                samples=2376.0,
+                at=AT,
             ),
         ),
         (
             {**HARNESS, "config": {"model_args": {"pretrained": "org/chat", "revision": "main"}}, "results": {}},
-            Report(subject="hf://org/chat@main"),
+            Report(subject="hf://org/chat@main", samples=2376.0, at=AT),
         ),
         (
-            {"results": {"stats": {"successes": 9, "failures": 1, "errors": 0}, "results": []}},
-            Report(metrics={"successes": 9.0, "failures": 1.0, "errors": 0.0}, verdict=Answer.FAIL),
+            {"results": {"stats": {"successes": 9, "failures": 1, "errors": 0}, "timestamp": "2026-11-30T08:00:00Z"}},
+            Report({"successes": 9.0, "failures": 1.0, "errors": 0.0}, verdict=Answer.FAIL, samples=10.0, at=AT),
         ),
         (
             {"results": {"stats": {"successes": 9, "failures": 0, "errors": 2}}},
-            Report(metrics={"successes": 9.0, "failures": 0.0, "errors": 2.0}, verdict=Answer.UNKNOWN),
+            Report({"successes": 9.0, "failures": 0.0, "errors": 2.0}, verdict=Answer.UNKNOWN, samples=11.0),
         ),
         (
             EXPECTATIONS,
@@ -101,11 +173,27 @@ def mlflow(*tags: tuple[str, str]) -> dict[str, Any]:
                 metrics={"tests": 0.0, "failures": 0.0, "errors": 0.0}, verdict=Answer.UNKNOWN, reason="no test was run"
             ),
         ),
+        (inspect(), Report(INSPECTED, subject=f"hf://org/chat@{COMMIT}", samples=48.0, at=AT)),
+        (
+            inspect(status="error", results=None, stats=None),
+            Report(
+                verdict=Answer.UNKNOWN, reason="the evaluation's status is error", subject=f"hf://org/chat@{COMMIT}"
+            ),
+        ),
+        (inspect(eval={"task": "gsm8k", "model": "openai/chat"}), Report(INSPECTED, samples=48.0, at=AT)),
+        (WORKSPACE, Report({"peakTokensPerMinute": 93127.5}, at=AT)),
+        (
+            {"run": {"info": {"end_time": 1796025600000}, "data": {"metrics": [{"key": "f1", "value": 0.8}]}}},
+            Report({"f1": 0.8}, at=AT),
+        ),
         (mlflow(), Report(metrics={"f1": 0.8})),
         (mlflow(("validation_status", "approved")), Report(metrics={"f1": 0.8}, verdict=Answer.PASS)),
         (mlflow(("validation_status", "rejected")), Report(metrics={"f1": 0.8}, verdict=Answer.FAIL)),
         ({"train": {"loss": 0.5, "step": 3, "name": "x", "ok": True}}, Report({"train.loss": 0.5, "train.step": 3.0})),
         ({"metrics": {"a": 1}, "licence": "mit"}, Report(metrics={"a": 1.0}, licence="mit")),
+        ({"metrics": {}, "samples": 12, "at": "2026-11-30T09:00:00+01:00"}, Report(samples=12.0, at=AT)),
+        ({"metrics": {}, "at": "2026-11-30T08:00:00"}, Report(at=AT)),
+        ({"samples": 12, "at": 3}, Report({"samples": 12.0, "at": 3.0})),
     ],
 )
 def test_each_tool_is_told_by_its_own_fields(found: dict[str, Any], report: Report) -> None:
@@ -125,12 +213,25 @@ def test_junit(text: str, verdict: Answer) -> None:
     assert read_report(text).verdict is verdict
 
 
+def test_junit_says_how_many_and_when() -> None:
+    one, two = (f'<testsuite tests="2" timestamp="2026-11-30T{hour}:00:00"/>' for hour in ("08", "09"))
+    report = read_report(f"<testsuites>{one}{two}</testsuites>")
+    assert (report.samples, report.at) == (4.0, AT)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         '<!DOCTYPE x [<!ENTITY a "aaaa">]><testsuite tests="1"/>',
         "<testsuite",
         "<html/>",
+        "done: see the log",
+        "1,200 questions",
+        "metrics: {a: 1}\nsamples: .nan\n",
+        '{"metrics": {}, "samples": -1}',
+        '{"metrics": {}, "at": "yesterday"}',
+        "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 8)}]\n" for a, b in STEPS),
+        "x = " + "[" * 5000,
         '<testsuite tests="many"/>',
         "1",
         '"text"',
@@ -148,6 +249,7 @@ def test_what_is_no_report_is_told(text: str) -> None:
 
 
 NAMES = (
+    "eval task stats scores completed_samples performance entry_type probe passed total date at samples n-samples",
     "results stats success statistics versions config type tests run data metrics tags status conditions_results",
     "model_args verdict subject failures key value",
 )
@@ -164,6 +266,9 @@ SHAPES = st.one_of(
     st.builds(lambda inner: {"run": {"data": {"metrics": [inner], "tags": [inner, inner]}}}, JSON),
     st.builds(lambda inner: {"type": "SuiteResult", "results": [inner, {"conditions_results": inner}]}, JSON),
     st.builds(lambda inner: {"results": {"stats": {"failures": inner, "errors": inner}}}, JSON),
+    st.builds(lambda inner: {"eval": {"task": "t", "model_args": inner}, "status": "x", "results": inner}, JSON),
+    st.builds(lambda inner: {"status": {"performance": {"metrics": {"a": inner}}, "conditions": inner}}, JSON),
+    st.builds(lambda inner: {"entry_type": "eval", "passed": inner, "total": inner, "end_time": inner}, JSON),
     st.builds(lambda inner: {"results": {"task": inner}, "config": {"model_args": inner}}, JSON),
 )
 

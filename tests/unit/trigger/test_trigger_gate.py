@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from agent.core.rollout.gates import Gate
 from agent.core.trigger.gate import awaited, data_places
 
 GATE = Gate(name="quality", kind="trigger", source="retrain")
+EARLIER = NOON - timedelta(hours=1)
 B = data("b", "b" * 64)
 DATA_B = f"sha256:{'b' * 64}"
 
@@ -78,13 +80,21 @@ def test_a_gate_goes_as_the_run_of_its_data_goes(subject: DataTrigger | None, re
 def test_all_data_of_a_target_counts_and_its_metrics_are_put_together() -> None:
     subject = having(
         runs=(
-            run("Succeeded", metrics={"accuracy": 0.9}, verdict="pass"),
-            run("Succeeded", data="s3://data/c", reference="s3://data/c", metrics={"recall": 0.8}, verdict="unknown"),
+            run("Succeeded", metrics={"accuracy": 0.9}, verdict="pass", finished=NOON),
+            run(
+                "Succeeded",
+                finished=EARLIER,
+                data="s3://data/c",
+                reference="s3://data/c",
+                metrics={"recall": 0.8},
+                verdict="unknown",
+            ),
         )
     )
     found = awaited(GATE, subject, "ml", [place(B, "one"), place(data("c"), "two")])
     assert found.report is not None
     assert (found.report.metrics, found.report.verdict) == ({"accuracy": 0.9, "recall": 0.8}, "unknown")
+    assert found.report.at == EARLIER
     waiting = awaited(GATE, subject, "ml", [place(B, "one"), place(data("d"), "two")])
     assert waiting.running
 
