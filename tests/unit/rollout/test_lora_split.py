@@ -183,6 +183,8 @@ def test_an_adapter_that_a_server_refuses_is_a_failed_load():
     assert served_everywhere([there, ServingPod(name="b", url="", served={})], wanted).retriable
     assert not served_everywhere([there, ServingPod(name="b", url="", served={SPLIT.tried: "old"})], wanted).ready
     assert served_everywhere([there, refused], wanted).retriable is False
+    late = ServingPod(name="a", url="", served=wanted, fault="has already been loaded", hopeless=True)
+    assert served_everywhere([late], wanted).ready, "what was asked for twice is there"
     assert not served_everywhere([], wanted).ready
 
 

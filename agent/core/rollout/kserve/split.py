@@ -180,14 +180,15 @@ def serving_pods(pods: Iterable[Manifest], pattern: str) -> tuple[ServingPod, ..
 
 
 def served_everywhere(pods: Iterable[ServingPod], wanted: Mapping[str, str]) -> Readiness:
-    """Whether every pod serves all of these adapters (name to path)."""
+    """Whether every pod serves all of these adapters (name to path). One that does has no fault: an attempt that was
+    not waited for may come to its end after the next one was refused."""
     known = tuple(pods)
     if not known:
         return Readiness("no pod serves")
     for pod in known:
-        if pod.fault:
-            return Readiness(f"pod {pod.name}: {pod.fault}", retriable=not pod.hopeless)
         missing = next((name for name, path in wanted.items() if (pod.served or {}).get(name) != path), "")
+        if missing and pod.fault:
+            return Readiness(f"pod {pod.name}: {pod.fault}", retriable=not pod.hopeless)
         if missing:
             return Readiness(f"pod {pod.name} does not serve adapter {missing} from {wanted[missing]} yet")
     return READY
