@@ -43,8 +43,8 @@ def content(version, *, base="1", **more):
     return {"model": {"uri": f"hf://org/m-{base}", "name": "m", "lora": {"adapters": adapters}}, **more}
 
 
-def service(serves, asked, *, scheduler=True):
-    router = {"route": {}, **({"scheduler": {}} if scheduler else {})}
+def service(serves, asked, *, scheduler=()):
+    router = {"route": {}, **({} if scheduler is None else {"scheduler": dict(scheduler)})}
     notes = {WANTED: json.dumps(asked), PROMOTED: json.dumps({"content": serves, "identity": "u"})}
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",
@@ -106,16 +106,18 @@ def rival(name="theirs", model="sql", pool="chat-inference-pool"):
 @pytest.mark.parametrize(
     ("known", "scheduler", "why"),
     [
-        (pool(), True, ""),
-        (pool(rewrites=(rival(model="chat"), rival(pool="other"))), True, ""),
-        (pool(refusal="somebody says no"), True, "somebody says no"),
-        (pool(api=""), True, "serves no InferenceModelRewrite that"),
-        (pool(), False, "no spec.router.scheduler"),
-        (pool(pods=()), True, "no pod of it serves"),
-        (pool(pods=(ServingPod(name="p", url="", unable="it cannot"),)), True, "pod p: it cannot"),
-        (pool(rewrites=(rival(),)), True, "InferenceModelRewrite theirs of somebody else rewrites adapter sql"),
-        (pool(rewrites=(rival(model="publishers/ml/models/sql"),)), True, "theirs"),
-        (pool(rewrites=(rival("chat-canary", model="x"),)), True, "chat-canary of somebody else"),
+        (pool(), {}, ""),
+        (pool(rewrites=(rival(model="chat"), rival(pool="other"))), {}, ""),
+        (pool(refusal="somebody says no"), {}, "somebody says no"),
+        (pool(api=""), {}, "serves no InferenceModelRewrite that"),
+        (pool(), None, "no spec.router.scheduler"),
+        (pool(), {"pool": {"ref": {"name": "theirs"}}}, "spec.router.scheduler.pool.ref"),
+        (pool(), {"pool": {"spec": {}}}, ""),
+        (pool(pods=()), {}, "no pod of it serves"),
+        (pool(pods=(ServingPod(name="p", url="", unable="it cannot"),)), {}, "pod p: it cannot"),
+        (pool(rewrites=(rival(),)), {}, "InferenceModelRewrite theirs of somebody else rewrites adapter sql"),
+        (pool(rewrites=(rival(model="publishers/ml/models/sql"),)), {}, "theirs"),
+        (pool(rewrites=(rival("chat-canary", model="x"),)), {}, "chat-canary of somebody else"),
     ],
 )
 def test_a_run_says_which_way_it_goes_and_why(known, scheduler, why):

@@ -321,6 +321,6 @@ def _rewritten(services: Services, split: Split, percent: int) -> Write:
         percent,
         namespace=metadata["namespace"],
         name=name,
-        pool=pool_name(services.target["spec"], metadata["name"]),
+        pool=pool_name(metadata["name"]),
         owner=services.owner,
     )

@@ -121,7 +121,11 @@ def require(split: Split, pool: Pool, spec: Mapping[str, Any], namespace: str, n
     scheduler = (spec.get("router") or {}).get("scheduler")
     if scheduler is None:
         raise NoSplitError("it has no spec.router.scheduler, whose endpoint picker would rewrite names")
-    rival = next(_rivals(split, pool, namespace, pool_name(spec, name), name), "")
+    if (scheduler.get("pool") or {}).get("ref"):
+        raise NoSplitError(
+            "spec.router.scheduler.pool.ref has an endpoint picker of somebody else's, whose metrics are unknown"
+        )
+    rival = next(_rivals(split, pool, namespace, name), "")
     if rival:
         raise NoSplitError(f"{REWRITE} {rival} of somebody else rewrites adapter {split.adapter}, or has our name")
     if not pool.pods:
@@ -131,11 +135,9 @@ def require(split: Split, pool: Pool, spec: Mapping[str, Any], namespace: str, n
             raise NoSplitError(f"pod {pod.name}: {pod.unable}")
 
 
-def pool_name(spec: Mapping[str, Any], name: str) -> str:
-    """The InferencePool of an LLMInferenceService: the one it refers to, or KServe's."""
-    scheduler = (spec.get("router") or {}).get("scheduler") or {}
-    given = ((scheduler.get("pool") or {}).get("ref") or {}).get("name")
-    return str(given or child_name(name, "-inference-pool"))
+def pool_name(name: str) -> str:
+    """The InferencePool that KServe makes for an LLMInferenceService."""
+    return child_name(name, "-inference-pool")
 
 
 def public_names(split: Split, namespace: str) -> tuple[str, ...]:
@@ -236,7 +238,7 @@ def _unable(container: Mapping[str, Any]) -> str:
     return ""
 
 
-def _rivals(split: Split, pool: Pool, namespace: str, pool_name: str, name: str) -> Iterator[str]:
+def _rivals(split: Split, pool: Pool, namespace: str, name: str) -> Iterator[str]:
     """Rewrites of others for the same names in the same pool: the oldest counts, and nobody here decides which. One
     that has the name of ours is not overwritten either."""
     for rewrite in pool.rewrites:
@@ -245,7 +247,7 @@ def _rivals(split: Split, pool: Pool, namespace: str, pool_name: str, name: str)
             if not is_ours(rewrite):
                 yield rewrite_name(name)
             continue
-        if (spec.get("poolRef") or {}).get("name") != pool_name:
+        if (spec.get("poolRef") or {}).get("name") != pool_name(name):
             continue
         matches = [match for rule in spec.get("rules") or () for match in rule.get("matches") or ()]
         if {(match.get("model") or {}).get("value") for match in matches} & {*public_names(split, namespace)}:
