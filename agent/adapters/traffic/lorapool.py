@@ -71,11 +71,18 @@ class LoraPool:
         )
 
     async def withdraw(self, pool: Pool, namespace: str, write: Withdraw) -> None:
-        """Delete a rewrite, wherever the kind is served."""
-        try:
-            await self._client.delete(_resource(pool.api or REWRITE_APIS[0]), namespace, write.name)
-        except NotFound:
-            return
+        """Delete a rewrite, wherever the kind is served. Raises Forbidden: one that may still be there sends requests
+        to what would be unloaded next."""
+        forbidden: Forbidden | None = None
+        for api in REWRITE_APIS:
+            try:
+                await self._client.delete(_resource(api), namespace, write.name)
+            except NotFound:
+                continue
+            except Forbidden as error:
+                forbidden = error if pool.api in {"", api} else forbidden
+        if forbidden is not None:
+            raise forbidden
 
     async def _rewrites(self, namespace: str, *, strict: bool) -> tuple[str, tuple[Object, ...]]:
         """Where they are served, and all of them. `strict`: raises Forbidden, as one may be there that is not seen."""

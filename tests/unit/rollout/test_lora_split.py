@@ -461,6 +461,14 @@ def test_a_revision_that_comes_in_mid_promotion_does_not_end_it_early():
     assert facts(world.services()).primary.ready.ready
 
 
+def test_a_rollback_withdraws_a_rewrite_that_could_not_be_listed():
+    world = World()
+    raise_(world, NEVER)
+    weigh(world, 30, NEVER)
+    blind = Services(world.obj, pool=Pool(pods=world.services().pool.pods))
+    assert Lora().lowered(blind, at_once=False)[0] == Lora().lowered(blind, at_once=True)[0] == Withdraw("chat-canary")
+
+
 def test_without_analysis_a_promotion_comes_to_its_end_at_rest():
     world = World()
     raise_(world, NEVER)

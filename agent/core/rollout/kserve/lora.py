@@ -297,8 +297,8 @@ def _rewrite(services: Services) -> Manifest | None:
 
 
 def _withdrawn(services: Services) -> tuple[Withdraw, ...]:
-    rewrite = _rewrite(services)
-    return () if rewrite is None else (Withdraw(rewrite["metadata"]["name"]),)
+    """Whether or not one was seen: it may be where nothing could be listed just now."""
+    return (Withdraw(rewrite_name(services.target["metadata"]["name"])),)
 
 
 def _stray(services: Services) -> tuple[Withdraw, ...]:
