@@ -21,11 +21,14 @@ class LoraServer:
     calls: list[str] = field(default_factory=list)
     allows: bool = True
     key: str = ""
+    asked: int = 0
+    """How often for what it serves."""
     begun: dict[str, str] = field(default_factory=dict)
     """What somebody has asked for who did not wait: it is there once the next one has asked for it."""
 
     async def models(self, request: web.Request) -> web.Response:
         """The base model and the adapters."""
+        self.asked += 1
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":
             return web.json_response({"error": "Unauthorized"}, status=401)
         cards: list[dict[str, Any]] = [{"id": "org/m", "root": "org/m", "parent": None}]

@@ -14,7 +14,7 @@ from agent.errors import OperationError
 
 TIMEOUT: Final = 60.0
 """Seconds for one request: a server fetches an adapter before it answers."""
-_QUICK: Final = 10.0
+_QUICK: Final = 5.0
 """Seconds for the question what it serves."""
 _LARGEST: Final = 1 << 20
 _QUOTED: Final = 200

@@ -22,8 +22,16 @@ from canary_lives import live_and_die
 from kserve_world import NAME, KServeStory, kserve_story
 
 from agent.adapters.kube.client import KubeClient
+from agent.adapters.kube.errors import Forbidden
 from agent.adapters.loraservers import LoraError, LoraServers
+from agent.adapters.traffic.kserve import KServeRouter
+from agent.adapters.traffic.lorapool import LoraPool
+from agent.api.canary import Canary
+from agent.core.rollout.actions import Weights
+from agent.core.rollout.affinity import NO_COOKIES
 from agent.core.rollout.kserve.content import TRIAL, WANTED, content_of
+from agent.core.rollout.kserve.serving import Withdraw
+from agent.core.rollout.kserve.split import REWRITE_APIS, Pool, Split, rewriting
 from testbed.controlplane import ControlPlane
 from testbed.git import GitRepository
 from testbed.kserve import CRDS as KSERVE_CRDS
@@ -274,6 +282,60 @@ async def test_a_pod_that_comes_without_it_gets_it_and_a_target_made_anew_gets_n
         await rollouts.apply(story.service("1"))
         await admin.patch(*CANARIES, namespace, NAME, {"spec": {"suspend": False}})
         await eventually(lambda: gone(admin, namespace, REWRITES, REWRITE))
+
+
+async def test_requests_are_taken_back_before_any_server_is_asked(
+    admin: Admin, namespace: str, kube: KubeClient, tmp_path: Path
+) -> None:
+    """Since one that hangs would be waited for; in one look each is asked once."""
+    await admin.apply_files([*sorted(CRDS.glob("flagger.app_*.yaml")), KSERVE_CRDS])
+    story = KServeStory(admin, namespace, GitRepository(tmp_path / "git"), kind=LLM_SERVICES, adapter="1")
+    await Rollouts(admin, namespace, tmp_path).apply(story.service("1"), story.canary())
+    found = await admin.find(*CANARIES, namespace, NAME)
+    assert found is not None
+    canary = Canary.from_object(found)
+    async with pods_of(admin, namespace) as pods, LoraServers() as servers:
+        first = KServeRouter(kube, servers)
+        await first.take_over(canary)
+        story.adapter = "2"
+        note = {"metadata": {"annotations": {WANTED: json.dumps(content_of(story.service("1")))}}}
+        await admin.patch(*story.kind, namespace, NAME, note)
+        await first.bring_up(canary)
+        await first.set_routes(canary, Weights(70, 30), NO_COOKIES)
+        before = [server.asked for server in pods.servers]
+
+        router = KServeRouter(kube, servers)
+        assert await router.get_routes(canary) == Weights(70, 30)
+        await router.set_routes(canary, Weights(100, 0), NO_COOKIES)
+        assert await gone(admin, namespace, REWRITES, REWRITE)
+        assert [server.asked for server in pods.servers] == before
+        for _ in range(2):
+            await router.find(canary)
+        assert [server.asked for server in pods.servers] == [count + 1 for count in before]
+        await router.take_down(canary)
+        assert [server.asked for server in pods.servers] == [count + 1 for count in before]
+
+
+async def test_a_rewrite_is_withdrawn_wherever_its_kind_is_served_or_that_is_told(
+    admin: Admin, namespace: str, kube: KubeClient, tmp_path: Path
+) -> None:
+    other = "inference.networking.x-k8s.io"
+    text = KSERVE_CRDS.read_text()
+    (tmp_path / "other.yaml").write_text(text[text.index("# Of llm-d") :].replace("llm-d.ai", other))
+    await admin.apply_files([KSERVE_CRDS, tmp_path / "other.yaml"])
+    split = Split("sql", "sql-2", "org/sql-2")
+    for api in REWRITE_APIS:
+        where = {"namespace": namespace, "name": REWRITE, "pool": "chat-inference-pool", "owner": None}
+        await admin.apply(rewriting(split, api, 30, **where))
+    async with LoraServers() as servers:
+        for pool in (Pool(), Pool(api=REWRITE_APIS[0])):
+            with pytest.raises(Forbidden):
+                await LoraPool(kube.as_service_account(namespace, "nobody"), servers).withdraw(
+                    pool, namespace, Withdraw(REWRITE)
+                )
+        await LoraPool(kube, servers).withdraw(Pool(api=REWRITE_APIS[0]), namespace, Withdraw(REWRITE))
+    for api in REWRITE_APIS:
+        assert await gone(admin, namespace, (api, REWRITES[1]), REWRITE)
 
 
 async def test_what_a_server_was_asked_for_before_is_no_refusal() -> None:

@@ -55,8 +55,9 @@ class KServeRouter:
         self._client = client
         self._pool = LoraPool(client, servers)
 
-    async def find(self, canary: Canary) -> Services | None:
-        """The target and, for an LLMInferenceService, the second one beside it."""
+    async def find(self, canary: Canary, *, asks: bool = True) -> Services | None:
+        """The target and, for an LLMInferenceService, the second one beside it. With `asks` also what servers say of
+        an adapter on trial, for which one that hangs is waited for."""
         resource = served_resource(canary)
         beside = (sibling_name(canary.target_name),) if resource.kind == LLM_INFERENCE_SERVICE else ()
         names = (canary.target_name, *beside)
@@ -67,7 +68,9 @@ class KServeRouter:
         services = Services(target, second[0] if second else None, single=single)
         if not beside:
             return services
-        pool = await (self._pool.read(target, uncounted(canary)) if asks_for_pool(target) else self._pool.names(target))
+        pool = await (
+            self._pool.read(target, uncounted(canary), asks=asks) if asks_for_pool(target) else self._pool.names(target)
+        )
         return msgspec.structs.replace(services, pool=pool, owner=_owner(canary))
 
     async def look(self, canary: Canary, services: Services) -> Services:
@@ -88,11 +91,11 @@ class KServeRouter:
 
     async def reconcile(self, canary: Canary, cookies: Cookies) -> None:  # noqa: ARG002 - the protocol's parameter
         """Take away what an earlier run left behind and nobody needs any more."""
-        await self._write(canary, lambda serving, services: serving.settled(services))
+        await self._write(canary, lambda serving, services: serving.settled(services), asks=True)
 
     async def get_routes(self, canary: Canary) -> Weights:
         """The shares as the object has them. KServe gives a canary none before it is ready."""
-        services = await self.find(canary)
+        services = await self.find(canary, asks=False)
         if services is None:
             raise RouteUnknownError(f"{canary.spec.target_ref.kind} {canary.target_name}.{canary.namespace} not found")
         try:
@@ -122,7 +125,7 @@ class KServeRouter:
 
     async def finalize(self, canary: Canary) -> None:
         """The object belongs to Git alone again, as it serves now; what was tried goes."""
-        await self._write(canary, lambda serving, services: serving.lowered(services, at_once=True))
+        await self._write(canary, lambda serving, services: serving.lowered(services, at_once=True), asks=True)
         live = await self._client.find(served_resource(canary), canary.namespace, canary.target_name)
         if live is None:
             return
@@ -137,8 +140,11 @@ class KServeRouter:
             resource = served_resource(canary)
             await self._client.json_patch(resource, canary.namespace, canary.target_name, operations)
 
-    async def _write(self, canary: Canary, choose: Callable[[Serving, Services], tuple[Write, ...]]) -> None:
-        services = await self.find(canary)
+    async def _write(
+        self, canary: Canary, choose: Callable[[Serving, Services], tuple[Write, ...]], *, asks: bool = False
+    ) -> None:
+        """No server is asked before requests are moved: it may hang, and those that it gets are to come back."""
+        services = await self.find(canary, asks=asks)
         if services is None:
             return
         try:

@@ -38,8 +38,8 @@ class LoraPool:
         self._served: dict[str, Mapping[str, str | None] | LoraError] = {}
         """What servers have said since the last change of theirs: one that hangs is waited for once in a tick."""
 
-    async def read(self, target: Object, refusal: str) -> Pool:
-        """What serves now. Servers are asked only while something is on trial in them."""
+    async def read(self, target: Object, refusal: str, *, asks: bool) -> Pool:
+        """What serves now. With `asks` servers are asked for it while something is on trial in them."""
         namespace, name = target["metadata"]["namespace"], target["metadata"]["name"]
         begun = split_under_way(target)
         if refusal and not begun:
@@ -48,7 +48,7 @@ class LoraPool:
             self._rewrites(namespace, strict=begun), self._pods(namespace, name)
         )
         pods = serving_pods(found, llm_fleet(name, content_of(target)).pattern)
-        if begun:
+        if begun and asks:
             pods = tuple(await asyncio.gather(*(self._asked(pod) for pod in pods)))
         return Pool(refusal=refusal, api=api, rewrites=rewrites, pods=pods)
 
