@@ -73,6 +73,16 @@ class Pods:
             status = {"phase": "Running", "podIP": "127.0.0.1", "conditions": ready}
             await self.admin.patch("v1", "Pod", self.namespace, name, {"status": status}, subresource="status")
 
+    async def falter(self) -> None:
+        """The first is not ready any more, while its server runs."""
+        pod, *_ = await self.admin.list("v1", "Pod", self.namespace, f"app.kubernetes.io/name={NAME}")
+        ready = {"type": "Ready", "status": "False", "lastTransitionTime": "2026-11-30T12:00:01Z"}
+        main = {"name": "main", "image": "vllm", "imageID": "x", "ready": False, "restartCount": 0}
+        main["state"] = {"running": {"startedAt": "2026-11-30T12:00:00Z"}}
+        status = {"conditions": [ready], "containerStatuses": [main]}
+        name = pod["metadata"]["name"]
+        await self.admin.patch("v1", "Pod", self.namespace, name, {"status": status}, subresource="status")
+
     async def stop(self) -> None:
         for pod in await self.admin.list("v1", "Pod", self.namespace, f"app.kubernetes.io/name={NAME}"):
             name = pod["metadata"]["name"]
@@ -284,7 +294,7 @@ async def test_a_pod_that_comes_without_it_gets_it_and_a_target_made_anew_gets_n
         await eventually(lambda: gone(admin, namespace, REWRITES, REWRITE))
 
 
-async def test_requests_are_taken_back_before_any_server_is_asked(
+async def test_requests_are_taken_back_before_any_server_is_asked_and_a_promotion_waits_for_all(
     admin: Admin, namespace: str, kube: KubeClient, tmp_path: Path
 ) -> None:
     """Since one that hangs would be waited for; in one look each is asked once."""
@@ -314,6 +324,21 @@ async def test_requests_are_taken_back_before_any_server_is_asked(
         assert [server.asked for server in pods.servers] == [count + 1 for count in before]
         await router.take_down(canary)
         assert [server.asked for server in pods.servers] == [count + 1 for count in before]
+        await router.reconcile(canary, NO_COOKIES)
+        assert pods.serve("sql")
+
+        await router.bring_up(canary)
+        await router.promote(canary, "2")
+        await pods.falter()
+        pods.servers[0].allows = False
+        await router.reconcile(canary, NO_COOKIES)
+        rewrite = await admin.find(*REWRITES, namespace, REWRITE)
+        assert rewrite is not None
+        assert tried(rewrite) == 100, "it may serve any moment"
+        pods.servers[0].allows = True
+        await KServeRouter(kube, servers).reconcile(canary, NO_COOKIES)
+        assert pods.come_from("org/sql-2")
+        assert await gone(admin, namespace, REWRITES, REWRITE)
 
 
 async def test_a_rewrite_is_withdrawn_wherever_its_kind_is_served_or_that_is_told(

@@ -159,7 +159,9 @@ class KServeRouter:
         """Whether to go on with what is to be written after it."""
         match write:
             case Bring():
-                return await self._pool.bring(services.pool.pods, write) or not write.required
+                pool = services.pool
+                pods = (*pool.pods, *pool.unready) if write.unready else pool.pods
+                return await self._pool.bring(pods, write) or not write.required
             case Withdraw():
                 await self._pool.withdraw(services.pool, canary.namespace, write)
             case Remove():

@@ -24,6 +24,7 @@ from agent.core.rollout.kserve.split import (
     ServingPod,
     has_adapters,
     serving_pods,
+    unready_pods,
 )
 from agent.core.rollout.ownership import FIELD_MANAGER
 
@@ -45,12 +46,13 @@ class LoraPool:
         if refusal and not begun:
             return Pool(refusal=refusal)
         (api, rewrites), found = await asyncio.gather(
-            self._rewrites(namespace, strict=begun), self._pods(namespace, name)
+            self._rewrites(namespace, strict=begun), self._pods(namespace, name, strict=begun)
         )
-        pods = serving_pods(found, llm_fleet(name, content_of(target)).pattern)
+        pattern = llm_fleet(name, content_of(target)).pattern
+        pods, unready = serving_pods(found, pattern), unready_pods(found, pattern)
         if begun and asks:
             pods = tuple(await asyncio.gather(*(self._asked(pod) for pod in pods)))
-        return Pool(refusal=refusal, api=api, rewrites=rewrites, pods=pods)
+        return Pool(refusal=refusal, api=api, rewrites=rewrites, pods=pods, unready=unready)
 
     async def names(self, target: Object) -> Pool:
         """The rewrites alone, where there are adapters and nothing is to be tried."""
@@ -98,10 +100,13 @@ class LoraPool:
             raise forbidden
         return "", ()
 
-    async def _pods(self, namespace: str, name: str) -> tuple[Object, ...]:
+    async def _pods(self, namespace: str, name: str, *, strict: bool) -> tuple[Object, ...]:
+        """`strict`: raises Forbidden, as nothing is known then of what is on trial."""
         try:
             return (await self._client.list(PODS, namespace, label_selector=f"app.kubernetes.io/name={name}")).items
         except Forbidden:
+            if strict:
+                raise
             return ()
 
     async def _asked(self, pod: ServingPod) -> ServingPod:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from agent.core.rollout.kserve.split import (
     serving_pods,
     share_of,
     split_between,
+    unready_pods,
 )
 from agent.core.rollout.plan import Plan
 from agent.core.rollout.status import Status
@@ -175,6 +177,22 @@ def test_pods_tell_whether_they_load_adapters(found, unable):
         assert known[0].url == "http://10.0.0.1:8001"
         assert unable in known[0].unable
         assert bool(unable) is bool(known[0].unable)
+
+
+def test_a_pod_that_has_ceased_to_be_ready_while_its_server_runs_may_serve_again():
+    def unready(since, state, ready="False", **more):
+        found = pod(ready=ready, **more)
+        found["status"]["conditions"][0]["lastTransitionTime"] = since
+        found["status"]["containerStatuses"] = [{"name": "main", "state": state}]
+        return [one.url for one in unready_pods([found], Fleet("chat-kserve").pattern)]
+
+    before, start, after = (f"2026-11-30T12:00:0{second}Z" for second in range(3))
+    running = {"running": {"startedAt": start}}
+    assert unready(after, running) == ["http://10.0.0.1:8001"]
+    assert unready(before, running) == unready(start, running) == [], "it is starting"
+    assert unready(after, {"waiting": {}}) == unready(after, running, ready="True") == []
+    assert unready(after, running, env=()) == unready(after, running, deletionTimestamp="now") == []
+    assert unready_pods([pod(ready="False")], Fleet("chat-kserve").pattern) == ()
 
 
 def test_an_adapter_that_a_server_refuses_is_a_failed_load():
@@ -394,7 +412,17 @@ def test_a_promotion_waits_for_pods_that_do_not_answer():
     assert Lora().weights(world.services()) == Weights(0, 100)
     (bring, *_) = Lora().settled(world.services())
     assert bring.required, "nothing else happens until every pod has it"
+    assert bring.unready, "those that may serve again any moment, too"
     assert bring.wanted == {"sql": "org/sql-2", "publishers/ml/models/sql": "org/sql-2"}
+    known = world.services()
+    pool = msgspec.structs.replace(
+        known.pool,
+        unready=(ServingPod(name="x", url=""),),
+        pods=(ServingPod(name="a", url="", served={**bring.wanted, SPLIT.tried: SPLIT.path}),),
+    )
+    assert "pod x is not ready any more" in facts(Services(known.target, pool=pool)).primary.ready.text
+    (last, *_) = Lora().lowered(world.services(), at_once=True)
+    assert not last.required, "nobody comes again"
 
 
 def test_a_pod_that_starts_in_mid_run_is_brought_up_before_anything_goes_on():

@@ -151,7 +151,7 @@ class Lora(Llm):
         if trial.revision == _LEAVING:
             return _left(services)
         if _is_promoted(obj, trial):
-            return _ended(services, trial) if _is_written(obj) else _handed_over(services, trial)
+            return _ended(services, trial) if _is_written(obj) else _handed_over(services, trial, at_once=False)
         split = trial.split
         wanted = {split.tried: split.path}
         if served_everywhere(services.pool.pods, wanted).ready:
@@ -237,7 +237,8 @@ def _by_name(found: Facts, services: Services, split: Split, ready: Readiness, *
     primary = msgspec.structs.replace(found.primary, fleet=Fleet(picker, model=split.adapter))
     if on_way:
         served = served_everywhere(services.pool.pods, _public(services, split))
-        text = served.text or f"waiting for the new address of adapter {split.adapter} to be written"
+        waits = next((f"pod {pod.name} is not ready any more" for pod in services.pool.unready), "")
+        text = served.text or waits or f"waiting for the new address of adapter {split.adapter} to be written"
         primary = msgspec.structs.replace(primary, ready=Readiness(text))
     return msgspec.structs.replace(found, target=target, primary=primary)
 
@@ -255,15 +256,17 @@ def _on_way(obj: Manifest, trial: Trial) -> bool:
     return trial.split is not None and _is_promoted(obj, trial) and not _is_written(obj)
 
 
-def _handed_over(services: Services, trial: Trial) -> tuple[Write, ...]:
+def _handed_over(services: Services, trial: Trial, *, at_once: bool) -> tuple[Write, ...]:
     """The public name gets the new adapter while nobody is sent to it; then it is the one again. All requests go to the
-    name on trial: where a pod does not know that, this is not waited for, since KServe replaces the pods anyway."""
+    name on trial: where a pod does not know that, this is not waited for, since KServe replaces the pods anyway. Nor is
+    it `at_once`: nobody comes again to go on."""
     assert trial.split is not None
     obj, split = services.target, trial.split
     unknown = lacks(services.pool.pods, split.tried)
     wanted = {**({split.tried: split.path} if unknown else {}), **_public(services, split)}
     written = first_manifest(obj, serving_on(obj), None, trial=trial)
-    return (Bring(wanted=wanted, required=not unknown), *_withdrawn(services), written)
+    required = not unknown and not at_once
+    return (Bring(wanted=wanted, required=required, unready=True), *_withdrawn(services), written)
 
 
 def _public(services: Services, split: Split) -> Mapping[str, str]:
@@ -283,7 +286,7 @@ def _left(services: Services) -> tuple[Write, ...]:
     if trial is None or trial.split is None:
         return ()
     on_way = _on_way(services.target, trial)
-    before = _handed_over(services, trial) if on_way else _withdrawn(services)
+    before = _handed_over(services, trial, at_once=True) if on_way else _withdrawn(services)
     return (*before, *_ended(services, trial))
 
 

@@ -90,11 +90,12 @@ class Withdraw(msgspec.Struct, frozen=True):
 
 class Bring(msgspec.Struct, frozen=True, kw_only=True):
     """Every pod that serves gets the `wanted` adapters (name to path) and loses those that are `gone`. `required`: what
-    would be written after it is not, unless all pods did."""
+    would be written after it is not, unless all pods did. `unready`: pods that have ceased to be ready do as well."""
 
     wanted: Mapping[str, str] = {}
     gone: tuple[str, ...] = ()
     required: bool = False
+    unready: bool = False
 
 
 Write: TypeAlias = Manifest | Remove | Withdraw | Bring

@@ -70,6 +70,8 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     api: str = ""
     rewrites: tuple[Manifest, ...] = ()
     pods: tuple[ServingPod, ...] = ()
+    unready: tuple[ServingPod, ...] = ()
+    """Those that have ceased to be ready while their servers run: they may serve again any moment."""
 
     def named(self, name: str) -> Manifest | None:
         """The rewrite of that name."""
@@ -177,8 +179,14 @@ def share_of(split: Split, rewrite: Manifest | None) -> int:
 
 def serving_pods(pods: Iterable[Manifest], pattern: str) -> tuple[ServingPod, ...]:
     """Those of a service's pods, by the pattern of their names, that are ready and stay."""
-    found = (_serving(pod) for pod in pods if re.fullmatch(pattern, pod["metadata"]["name"]))
-    return tuple(pod for pod in found if pod is not None)
+    return tuple(_reached(pod) for pod in _staying(pods, pattern) if _is_ready(pod))
+
+
+def unready_pods(pods: Iterable[Manifest], pattern: str) -> tuple[ServingPod, ...]:
+    """Those that were ready since their server has started, and are not now. One that is starting still is none of
+    them: nobody knows when it will be ready, and it comes as its object says."""
+    found = (_reached(pod) for pod in _staying(pods, pattern) if _has_faltered(pod))
+    return tuple(pod for pod in found if not pod.unable)
 
 
 def served_everywhere(pods: Iterable[ServingPod], wanted: Mapping[str, str]) -> Readiness:
@@ -207,12 +215,32 @@ def is_ours(rewrite: Manifest) -> bool:
     return any(owner.get("kind") == "Canary" for owner in owners)
 
 
-def _serving(pod: Manifest) -> ServingPod | None:
-    metadata, status = pod["metadata"], pod.get("status") or {}
-    ready = any((one.get("type"), one.get("status")) == ("Ready", "True") for one in status.get("conditions") or ())
-    address = str(status.get("podIP") or "")
-    if not ready or not address or metadata.get("deletionTimestamp"):
-        return None
+def _staying(pods: Iterable[Manifest], pattern: str) -> Iterator[Manifest]:
+    for pod in pods:
+        metadata, address = pod["metadata"], (pod.get("status") or {}).get("podIP")
+        if address and not metadata.get("deletionTimestamp") and re.fullmatch(pattern, metadata["name"]):
+            yield pod
+
+
+def _ready_condition(pod: Manifest) -> Mapping[str, Any]:
+    return next((one for one in pod["status"].get("conditions") or () if one.get("type") == "Ready"), {})
+
+
+def _is_ready(pod: Manifest) -> bool:
+    return bool(_ready_condition(pod).get("status") == "True")
+
+
+def _has_faltered(pod: Manifest) -> bool:
+    """The kubelet says that a pod is not ready before it starts the server, and keeps the time of that."""
+    containers = pod["status"].get("containerStatuses") or ()
+    running = (one["state"].get("running") for one in containers if one.get("name") == _CONTAINER and one.get("state"))
+    started = (next(running, None) or {}).get("startedAt")
+    since = _ready_condition(pod).get("lastTransitionTime")
+    return not _is_ready(pod) and bool(started and since) and str(since) > str(started)
+
+
+def _reached(pod: Manifest) -> ServingPod:
+    metadata, address = pod["metadata"], str(pod["status"]["podIP"])
     containers = (pod.get("spec") or {}).get("containers") or ()
     main = next((one for one in containers if one.get("name") == _CONTAINER), None)
     if main is None:
