@@ -22,7 +22,7 @@ from agent.core.models.extract.servers import (
 )
 from agent.core.models.extract.workloads import ROOTS
 from agent.core.models.grammar import Grammar, parse
-from agent.core.models.record import Kind, Operation
+from agent.core.models.record import Cause, Kind, Operation
 from agent.core.models.ref import unresolved
 from agent.core.registries.whom import entries_for
 
@@ -133,6 +133,25 @@ _OPERATIONS: Final = {
 }
 
 
+_CAUSES: Final = {
+    "commit": "a commit brought it",
+    "float": "nobody changed anything: the same text means other content now",
+    "tag-event": "no record of this version has it; kept for registries of models in Git tags (GTO)",
+    "policy-bump": "no record of this version has it; kept for pins that a policy writes. A write-back is a `commit`",
+    "secret": "a commit changed the data of a Secret",
+    "runtime-indirect": "a commit changed the runtime of services that run",
+    "drift": "what runs, or what the registry has, is no longer what was resolved",
+}
+
+_ABSENT: Final = """\
+- Registries of models in Git tags: GTO's `name@v1.2.3` and `name#stage#1` are not read. A tag that is set is no change;
+  the commit that it is on is, where a GitRepository follows the tag.
+- TensorFlow Serving's file of models in Git, under another name than `models.config`. In a ConfigMap the key may have
+  any name; what `custom_model_config` holds is not read.
+- Escapes in TensorFlow Serving's texts other than of quotes and backslashes: such a file is a `parse-error`.
+- What a cache folder of a container holds: the folder is a setting, its content nobody can tell."""
+
+
 def page() -> str:
     """The whole page as Markdown."""
     sections: Sequence[tuple[str, Iterable[str]]] = (
@@ -144,6 +163,7 @@ def page() -> str:
         ("Annotations", _annotations()),
         ("Change records", _operations()),
         ("Default actions", _actions()),
+        ("Not in this version", [_ABSENT]),
     )
     return _INTRODUCTION + "".join(f"\n## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in sections)
 
@@ -257,6 +277,10 @@ def _operations() -> Iterator[str]:
     yield from _table("Operation", "Meaning")
     for operation in get_args(Operation):
         yield _row(f"`{operation}`", _OPERATIONS[operation])
+    yield ""
+    yield from _table("Cause", "Meaning")
+    for cause in get_args(Cause):
+        yield _row(f"`{cause}`", _CAUSES[cause])
     yield ""
     yield "`floated`, `pin-lost`, and digests of what text does not pin, need a registry that a"
     yield "[ChangePolicy](kinds/changepolicy.md#resolution) names; without one, Git and what is built from it are read"
