@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from agent.api.duration import parse_duration
+from agent.api.moment import parse_moment
 from agent.exitstatus import exit_status
 
 EXIT_UNABLE: Final = 1
@@ -58,6 +60,14 @@ def _add_rollout(rollout: argparse.ArgumentParser) -> None:
         ("history", "the finished runs that the agent remembers"),
     ):
         _canary(_parser(actions, name, text, _STATUSES))
+    ledger = _parser(actions, "ledger", "which model answered when, at which share, by which commit", _STATUSES)
+    _canary(ledger)
+    ledger.add_argument(
+        "--at",
+        type=_moment,
+        metavar="TIME",
+        help="those of this time: as 2026-01-02T15:04:05Z, or 2h for two hours ago",
+    )
     for name, text in _VERBS.items():
         parser = _parser(actions, name, text, _STATUSES)
         _canary(parser)
@@ -114,6 +124,22 @@ def _seconds(text: str) -> float:
     if seconds < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is negative")
     return seconds
+
+
+def _moment(text: str) -> datetime:
+    now = datetime.now(UTC)
+    try:
+        moment = parse_moment(text)
+    except ValueError:
+        try:
+            moment = now - timedelta(seconds=parse_duration(text))
+        except (ValueError, OverflowError):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no time: write it as 2026-01-02T15:04:05Z, or as 2h or 90m for so long ago"
+            ) from None
+    if moment > now:
+        raise argparse.ArgumentTypeError(f"{text!r} is in the future")
+    return moment
 
 
 def _count(text: str) -> int:

@@ -1,4 +1,4 @@
-"""`weir rollout status`, `explain`, `history`."""
+"""`weir rollout status`, `explain`, `history`, `ledger`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from agent.adapters.agentapi import NoAnswerError
+from agent.api.canary import Canary
 from agent.console import output
 from agent.console.command import EXIT_FAILED, EXIT_OPEN
-from agent.console.session import Session, named
+from agent.console.models import brought
+from agent.console.session import Session, decoded, named
+from agent.core.console.answered import answered, answered_table, begins, written
 from agent.core.console.explained import explanation, history
 from agent.core.console.facts import Rollout
 from agent.core.console.screen import LEAST_WIDTH, listing, screen, summary
+from agent.core.console.table import safe
+from agent.core.objects import ObjectKey, split_api_version
+from agent.core.rollout.ledger import LedgerEntry, entries_of
 from agent.core.rollout.status import Phase
-from agent.errors import ConfigurationError
+from agent.errors import ConfigurationError, OperationError
 
 _EVERY = 1.0
 """Seconds between two looks."""
@@ -66,6 +73,39 @@ async def past(session: Session, chosen: argparse.Namespace) -> int:
     else:
         output.lines([f"the agent has seen no run of {namespace}/{name} end since it started"])
     return 0
+
+
+async def ledger(session: Session, chosen: argparse.Namespace) -> int:
+    """Which model answered when, or at one time. Raises OperationError for a time that is not covered."""
+    namespace, name = named(session, chosen.name, chosen.namespace)
+    stored = await session.canary(namespace, name)
+    entries = entries_of(f"{namespace}/{name}", stored["metadata"].get("annotations") or {})
+    try:
+        seen, unasked = await brought(session, namespace), ""
+    except NoAnswerError as error:
+        seen, unasked = [], error.message
+    found = answered(entries, _target(decoded(stored)), seen, chosen.at)
+    if chosen.at is not None and not found:
+        raise OperationError(_not_covered(entries, f"{namespace}/{name}", chosen.at))
+    if chosen.output == "json":
+        output.document(found)
+    elif found:
+        output.lines(answered_table(found, chosen.at, output.paint()))
+        output.lines([f"The commits are not known here: {safe(unasked)}"] if unasked else ())
+    else:
+        output.lines([f"the ledger of {namespace}/{name} is empty: it begins with the first run that Weir sees"])
+    return 0
+
+
+def _target(canary: Canary) -> ObjectKey:
+    target = canary.spec.target_ref
+    return ObjectKey(split_api_version(target.api_version)[0], target.kind, canary.namespace, target.name)
+
+
+def _not_covered(entries: Sequence[LedgerEntry], canary: str, at: datetime) -> str:
+    begin = begins(entries)
+    known = f"begins at {written(begin)}" if begin is not None else "is empty"
+    return f"what answered at {written(at)} is not known: the ledger of {canary} {known}"
 
 
 def exit_of(found: Rollout) -> int:

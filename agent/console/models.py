@@ -53,7 +53,7 @@ async def models(session: Session, chosen: argparse.Namespace) -> int:
     namespace = "" if chosen.all_namespaces else session.namespace
     applied, seen, verified, canaries = await asyncio.gather(
         _applied(session, namespace, chosen.name or ""),
-        _seen(session, namespace),
+        brought(session, namespace),
         _verified(session),
         _canaries(session, namespace),
     )
@@ -127,8 +127,9 @@ def _keys(ids: Iterable[str]) -> Iterable[ObjectKey]:
             continue
 
 
-async def _seen(session: Session, namespace: str) -> list[Seen]:
-    seen = []
+async def brought(session: Session, namespace: str) -> list[Seen]:
+    """The changes that brought references, the newest first; of all namespaces without one. Raises NoAnswerError."""
+    found = []
     for entry in await session.api.list("changes", namespace=namespace):
         record: Mapping[str, Any] = entry.get("record") or {}
         target, new, at = record.get("object") or {}, record.get("new") or {}, moment(entry)
@@ -141,8 +142,8 @@ async def _seen(session: Session, namespace: str) -> list[Seen]:
             str(target.get("name", "")),
         )
         slot, canonical = str(record.get("slot", "")), str(new.get("canonical", ""))
-        seen.append(Seen(key=key, slot=slot, canonical=canonical, at=at, revision=str(entry.get("revision", ""))))
-    return seen
+        found.append(Seen(key=key, slot=slot, canonical=canonical, at=at, revision=str(entry.get("revision", ""))))
+    return found
 
 
 async def _verified(session: Session) -> dict[str, bool]:

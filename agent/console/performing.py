@@ -15,6 +15,7 @@ _ROLLOUT: Final[dict[str, Performer]] = {
     "status": looking.status,
     "explain": looking.explain,
     "history": looking.past,
+    "ledger": looking.ledger,
 }
 _OTHERS: Final[dict[str, Performer]] = {"changes": models.changes, "models": models.models}
 

@@ -51,7 +51,7 @@ class Session:
     async def rollout(self, namespace: str, name: str, *, judged: bool = True) -> Rollout:
         """All that is known of one rollout. The agent's part is left out if it is not `judged` or does not answer."""
         stored = await self.canary(namespace, name)
-        canary = _decoded(stored)
+        canary = decoded(stored)
         target, primary, (run, unasked) = await asyncio.gather(
             self._workload(canary, canary.target_name),
             self._workload(canary, canary.primary_name),
@@ -63,7 +63,7 @@ class Session:
         """All rollouts of a namespace, or of all, from the Canaries alone."""
         page = await self.client.list(CANARIES, namespace)
         return [
-            rollout(_decoded(stored), status_of(stored), None, None, None, unasked="not asked") for stored in page.items
+            rollout(decoded(stored), status_of(stored), None, None, None, unasked="not asked") for stored in page.items
         ]
 
     async def runs(self, namespace: str, name: str) -> list[Run]:
@@ -146,7 +146,8 @@ async def _not_asked() -> tuple[Run | None, str]:
     return None, "not asked"
 
 
-def _decoded(stored: Object) -> Canary:
+def decoded(stored: Object) -> Canary:
+    """The Canary. Raises ConfigurationError for one that is wrong."""
     try:
         return Canary.from_object(stored)
     except msgspec.ValidationError as error:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
+from agent.api.moment import parse_moment
 from agent.core.rollout.ledger import LedgerEntry
 from agent.server.openapi import Operation, document
 from agent.server.paging import DEFAULT_LIMIT, Mark, Order, paged
@@ -221,14 +222,10 @@ def _lister(collection: Collection) -> Callable[[web.Request], Any]:
 
 
 def _moment(name: str, text: str) -> datetime:
-    """A time as RFC 3339 has it. Raises ValueError."""
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ValueError(f"{name} is no time: write it as 2026-01-02T15:04:05Z")
-    return moment
+        return parse_moment(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 def _number(text: str) -> int:

@@ -29,7 +29,8 @@ class Judge:
 
 
 @asynccontextmanager
-async def whole_agent(control_plane: ControlPlane, namespace: str, folder: Path, **changed: Any) -> AsyncIterator[None]:
+async def whole_agent(control_plane: ControlPlane, namespace: str, folder: Path, **changed: Any) -> AsyncIterator[str]:
+    """An agent with all roles for one namespace until the block ends; the address of its API."""
     addresses = [Address(host="127.0.0.1", port=free_port()) for _ in range(4)]
     settings = Settings(
         storage_path=folder,
@@ -50,6 +51,6 @@ async def whole_agent(control_plane: ControlPlane, namespace: str, folder: Path,
     async with asyncio.TaskGroup() as group:
         group.create_task(serve(settings, await load(str(control_plane.kubeconfig)), stop))
         try:
-            yield
+            yield f"http://{addresses[3]}"
         finally:
             stop.set()

@@ -11,6 +11,7 @@ import pytest
 from canary_agent import eventually
 from canary_cluster import Rollouts
 from canary_gitops import REPOSITORY, Judge, whole_agent
+from cli_agent import Person
 from write_back_story import ALLOWED, BAD, CANARY, GOOD, Story
 
 from testbed.controlplane import ControlPlane
@@ -30,25 +31,33 @@ def story(rollouts: Rollouts, server: GitHTTPServer, judge: tuple[Judge, str]) -
 
 
 @asynccontextmanager
-async def agent(control_plane: ControlPlane, story: Story, tmp_path: Path, **settings: Any) -> AsyncIterator[None]:
-    async with whole_agent(control_plane, story.rollouts.namespace, tmp_path / "weir", **settings):
-        yield
+async def agent(control_plane: ControlPlane, story: Story, tmp_path: Path, **settings: Any) -> AsyncIterator[str]:
+    async with whole_agent(control_plane, story.rollouts.namespace, tmp_path / "weir", **settings) as api:
+        yield api
 
 
 async def test_a_bad_model_is_put_back_in_git(
     control_plane: ControlPlane, story: Story, server: GitHTTPServer, tmp_path: Path
 ) -> None:
     await story.secret(username="weir", password="may-write")
-    async with agent(control_plane, story, tmp_path):
+    async with agent(control_plane, story, tmp_path) as api:
         await story.begin(
             server.url(story.rollouts.namespace),
             **ALLOWED,
             write_back_committer="Robot <robot@example.org>",
         )
+        first = story.git.head()
         async with story.rollouts.phases() as phases:
             bad = await story.push(BAD)
             result = await story.result("committed")
             await eventually(lambda: phases[-1] == "Succeeded")
+        operator = Person(control_plane.kubeconfig, story.rollouts.namespace)
+        of_chat = f"{story.rollouts.namespace}/chat"
+        answered = await operator.weir("rollout", "ledger", of_chat, "--server", api, "-o", "json")
+        assert [(one["role"], one["outcome"], one["models"][0]) for one in answered.json] == [
+            ("canary", "rejected", by_commit(BAD, bad)),
+            ("primary", "", by_commit(GOOD, first)),
+        ]
         assert phases[-2:] == ["Failed", "Succeeded"]
         head = story.git.head()
         assert result["commit"] == head
@@ -125,6 +134,11 @@ async def test_a_guarded_canary_holds_what_was_rejected_until_a_person_lets_it_i
         assert await story.starts() == 1
         await story.annotate(CANARY, "chat", quarantine=None)
         await eventually(lambda: _has(story.starts(), 2))
+
+
+def by_commit(model: str, commit: str) -> dict[str, str]:
+    """A model of the ledger, as the command prints it."""
+    return {"slot": "container[server].model", "kind": "model", "spelling": model, "commit": f"main@sha1:{commit}"}
 
 
 async def _has(answer: Awaitable[int], wanted: int) -> bool:

@@ -20,6 +20,8 @@ LEDGER = "weir.dev/ledger"
 REVERT = "weir.dev/revert"
 """Annotation on a Canary: `fast` has a revision with only proven references analysed in one step, `full` as any."""
 KEPT = 20
+SHARES = 20
+"""How many shares of the traffic a period remembers, the last ones."""
 _MODELS = 8
 _LONGEST = 300
 
@@ -29,10 +31,18 @@ Models = Callable[[Role], Sequence[Reference] | None]
 """What the target (as canary) and the primary refer to now; None where that was not read."""
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """From `at` on a canary had `percent` of the traffic."""
+
+    at: datetime
+    percent: int
+
+
 class Period(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A revision in one role. `since` is None where it served before anybody looked, `until` while it still does.
 
     A primary is `replaced`; a canary is `promoted`, `rejected`, `reverted` (Git went back) or `superseded` by another.
+    `shares` are a canary's, the oldest first; it begins with none, and has none where requests are not split by weight.
     """
 
     role: Role
@@ -41,6 +51,7 @@ class Period(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     until: datetime | None = None
     outcome: Outcome = ""
     models: tuple[Reference, ...] = ()
+    shares: tuple[Share, ...] = ()
 
     def covers(self, moment: datetime) -> bool:
         """Whether it answered at that moment."""
@@ -57,6 +68,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     until: datetime | None
     outcome: Outcome
     models: tuple[Reference, ...]
+    shares: tuple[Share, ...] = ()
 
     def covers(self, moment: datetime) -> bool:
         """Whether it answered at that moment."""
@@ -87,6 +99,7 @@ def entries_of(canary: str, annotations: Mapping[str, str]) -> tuple[LedgerEntry
             until=period.until,
             outcome=period.outcome,
             models=period.models,
+            shares=period.shares,
         )
         for period in reversed(decode_ledger(annotations))
     )
@@ -100,7 +113,7 @@ def kept(periods: Sequence[Period], before: Status, after: Status, models: Model
     serving, trying = _serving(after), _trying(after)
     if not serving or (not periods and before.phase is after.phase):
         return tuple(periods)
-    at = after.last_transition_time or now
+    at = (after.last_transition_time or now).replace(microsecond=0)  # as the status is stored
     result = list(periods)
     old, new = _open(result, "primary"), models("primary" if serving != after.last_applied_spec else "canary")
     if new is None or (trying and models("canary") is None):
@@ -113,6 +126,7 @@ def kept(periods: Sequence[Period], before: Status, after: Status, models: Model
         result.append(Period(role="primary", revision=serving, since=since, models=_bounded(new)))
     if trying and _open(result, "canary") is None:
         result.append(Period(role="canary", revision=trying, since=at, models=_bounded(models("canary") or ())))
+    _note_share(result, after.canary_weight, at)
     return tuple(result[-KEPT:])
 
 
@@ -148,6 +162,14 @@ def _end_trial(periods: list[Period], after: Status, serving: str, trying: str, 
     elif after.phase is Phase.SUCCEEDED:
         outcome = "reverted"
     periods[periods.index(trial)] = msgspec.structs.replace(trial, until=at, outcome=outcome)
+
+
+def _note_share(periods: list[Period], percent: int, at: datetime) -> None:
+    trial = _open(periods, "canary")
+    if trial is None or percent == (trial.shares[-1].percent if trial.shares else 0):
+        return
+    shares = (*trial.shares, Share(at=at, percent=percent))[-SHARES:]
+    periods[periods.index(trial)] = msgspec.structs.replace(trial, shares=shares)
 
 
 def _open(periods: Sequence[Period], role: Role) -> Period | None:

@@ -10,6 +10,7 @@ from rollout_world import START, World, make_plan
 from agent.core.rollout.ledger import (
     KEPT,
     LEDGER,
+    SHARES,
     Period,
     Role,
     decode_ledger,
@@ -70,6 +71,9 @@ def test_a_good_model_a_bad_one_and_the_way_back() -> None:
     trying = book.world.now
     book.tick(2)
     assert book.at(trying) == {("primary", "a"), ("canary", "b")}
+    shares = book.periods[-1].shares
+    assert [share.percent for share in shares] == [20, 40]
+    assert trying <= shares[0].at < shares[1].at <= book.world.now
     book.until(Phase.SUCCEEDED)
     book.world.revision, book.world.bad = "c", frozenset({"c"})
     book.until(Phase.PROGRESSING)
@@ -85,6 +89,16 @@ def test_a_good_model_a_bad_one_and_the_way_back() -> None:
     ]
     assert book.at(book.world.now) == {("primary", "b")}
     assert book.at(START - timedelta(days=1)) == set()
+
+
+def test_of_many_shares_the_last_are_remembered() -> None:
+    book = Book(step_weight=1, max_weight=50)
+    book.until(Phase.INITIALIZED)
+    book.world.revision = "b"
+    book.tick(40)
+    percents = [share.percent for share in book.periods[-1].shares]
+    assert percents == list(range(percents[0], percents[0] + SHARES))
+    assert percents[-1] == book.world.status.canary_weight
 
 
 def test_superseded_and_reverted_in_mid_run() -> None:
