@@ -1,11 +1,15 @@
 """Runs that are judged by counts: real pods, real requests, a real Prometheus."""
 
 from datetime import datetime
+from pathlib import Path
 
+import aiohttp
 from canary_agent import canary_agent, eventually
 from canary_cluster import NAME, Rollouts, busy
+from cli_agent import Person, agent_behind_service
 
 from agent.adapters.kube.client import KubeClient
+from testbed.controlplane import ControlPlane
 from testbed.gateway import ProcessGateway
 from testbed.kube import Object
 from testbed.prometheus import Prometheus
@@ -37,10 +41,13 @@ async def blocked(rollouts: Rollouts) -> str:
 
 
 async def test_a_bad_canary_is_caught_with_a_handful_of_errors(
-    kube: KubeClient, rollouts: Rollouts, edge: ProcessGateway, prometheus: Prometheus
+    control_plane: ControlPlane, rollouts: Rollouts, edge: ProcessGateway, prometheus: Prometheus, tmp_path: Path
 ) -> None:
     canary = judged(rollouts, min_requests="1000000")
-    async with canary_agent(kube, rollouts.namespace, metrics_server=prometheus.url) as agent:
+    behind = agent_behind_service(
+        control_plane, rollouts.admin, rollouts.namespace, tmp_path / "agent", metrics_server=prometheus.url
+    )
+    async with behind as api:
         await begin(rollouts, canary, rollouts.model("v1"), rollouts.model("v2", error_rate=0.1))
         async with busy(edge, rollouts.host):
             status = await rollouts.phase("Failed", "Succeeded", within=LONG)
@@ -57,9 +64,7 @@ async def test_a_bad_canary_is_caught_with_a_handful_of_errors(
         assert rate["since"] == judge["since"]
         # both in whole seconds: where clients are quick, a fraction of one is enough
         assert datetime.fromisoformat(rate["since"]) <= datetime.fromisoformat(rate["until"])
-        await eventually(lambda: agent.rollouts.history(rollouts.namespace, NAME))
-        run = agent.rollouts.history(rollouts.namespace, NAME)[0]
-        assert (run.judge, run.verdict, run.findings[0].conclusion) == ("guarded", "fail", "fail")
+        await explained_everywhere(Person(control_plane.kubeconfig, rollouts.namespace), api, judge)
         await eventually(lambda: _told(rollouts, f"Canary failed! Scaling down chat.{rollouts.namespace}"))
     texts = await rollouts.events()
     told = [text for text in texts if text.startswith(f"Rolling back chat.{rollouts.namespace} judged worse:")]
@@ -70,6 +75,33 @@ async def test_a_bad_canary_is_caught_with_a_handful_of_errors(
     event = await _event(rollouts, told[0])
     assert event["metadata"]["annotations"]["weir.dev/verdict"] == "fail"
     assert '"metric":"request-success-rate"' in event["metadata"]["annotations"]["weir.dev/findings"]
+
+
+async def explained_everywhere(operator: Person, api: str, judge: Object) -> None:
+    """The verdict of a run that is over: the API and the command give the numbers, the query and the window of the
+    status, and people read them."""
+    name = f"{operator.namespace}/{NAME}"
+
+    async def told(collection: str) -> Object:
+        wanted = {"namespace": operator.namespace, "name": NAME}
+        async with aiohttp.ClientSession() as http, http.get(f"{api}/api/v1/{collection}", params=wanted) as answer:
+            items = (await answer.json())["items"]
+        return dict(items[0]) if items else {}
+
+    numbers = {"samples", "estimate", "lower", "upper", "bound", "pValue", "alpha", "look", "query", "since", "until"}
+    assert judge["findings"][0].keys() >= numbers
+    await eventually(lambda: told("runs"))
+    explained = (await operator.rollout("explain", name, "-o", "json")).json
+    for view in (await told("rollouts"), await told("runs"), explained):
+        assert (view["phase"], view["judge"], view["verdict"], view["step"]) == ("Failed", "guarded", "fail", 1)
+        for known, shown in zip(judge["findings"], view["findings"], strict=True):
+            assert shown.items() >= known.items()
+    drawn = (await operator.rollout("explain", name)).out
+    rate = judge["findings"][0]
+    assert "Last verdict of the guarded judge, at step 1: fail" in drawn
+    assert " ".join(rate["query"].split()) in drawn
+    assert f"in truth between {rate['lower']:.2%} and {rate['upper']:.2%}" in drawn
+    assert f"counted from {datetime.fromisoformat(rate['since']):%Y-%m-%d %H:%M:%S} to " in drawn
 
 
 async def test_one_unlucky_error_rolls_nothing_back(
