@@ -47,15 +47,17 @@ def _lost_something(made: Made, changed: frozenset[str]) -> bool:
 
 def _build(unit: Unit, scope: str, old: list[Located], new: list[Located], *, incomplete: bool) -> Build:
     origins: dict[ObjectKey, Origin] = {}
-    return Build(_rendered(old, origins), _rendered(new, origins), unit.shown, scope, incomplete, origins)
+    before, after = (_rendered(objects, origins, unit.told_apart) for objects in (old, new))
+    return Build(before, after, unit.shown, scope, incomplete, origins)
 
 
-def _rendered(objects: Sequence[Located], origins: dict[ObjectKey, Origin]) -> RenderedSet:
+def _rendered(objects: Sequence[Located], origins: dict[ObjectKey, Origin], told_apart: str) -> RenderedSet:
     rendered = RenderedSet.from_json(document for document, _ in objects)
     for document, origin in objects:
         key = RenderedSet.key_of(document)
         if key is not None and origin is not None:
-            origins[rendered.paired(key)] = origin
+            note = "; ".join(filter(None, (origin.note, told_apart)))
+            origins[rendered.paired(key)] = origin._replace(note=note or None)
     return rendered
 
 

@@ -110,6 +110,26 @@ def test_two_clusters_with_kustomizations_of_one_name_are_told_apart(repository:
     assert {change["location"]["file"] for change in output.changes} == {"apps/prod/s.yaml", "apps/test/s.yaml"}
 
 
+def test_one_base_that_two_clusters_build_under_one_name_is_told_for_each(repository: PlanRepository) -> None:
+    repository.history(
+        {
+            "clusters/prod/apps.yaml": flux("apps", "./apps"),
+            "clusters/test/apps.yaml": flux("apps", "./apps"),
+            "apps/s.yaml": service("s3://bucket/one"),
+        },
+        {"apps/s.yaml": service("s3://bucket/two")},
+    )
+    output = repository.plan()
+    assert {change["impact"]["kustomizations"][0] for change in output.changes} == {"flux-system/apps"}
+    assert sorted(change["location"]["origin"] for change in output.changes) == [
+        "path: s.yaml; declaredIn: clusters/prod",
+        "path: s.yaml; declaredIn: clusters/test",
+    ]
+    for form in ("text", "markdown"):
+        told = repository.plan(output=form).out
+        assert told.count("Kustomization in clusters/prod") == told.count("Kustomization in clusters/test") == 1
+
+
 def test_a_deleted_kustomization_object_removes_what_it_built(repository: PlanRepository) -> None:
     repository.write({"f/two.yaml": flux("two", "./x"), "x/y.yaml": ""})
     repository.history({"f/one.yaml": flux("one", "./app"), "app/s.yaml": service("s3://b/m")}, {"f/one.yaml": None})

@@ -15,6 +15,8 @@ from agent.core.tree import PathEscapeError, clean
 
 SPLIT_FROM: Final = 16
 """From so many parts on they are built one by one: kustomize takes more than linear time for what it joins."""
+DECLARED_IN: Final = "declaredIn: "
+"""Stands in `location.origin` before the folder of the Flux object."""
 _CHART: Final = "Chart.yaml"
 
 
@@ -52,7 +54,12 @@ class Unit(NamedTuple):
     @property
     def called(self) -> str:
         """What messages call it."""
-        return f"Kustomization/{self.shown}" if self.declared else self.scope
+        return f"Kustomization/{self.scope}" if self.declared else self.scope
+
+    @property
+    def told_apart(self) -> str:
+        """What the origin of its objects says where several clusters have a Kustomization of this name, else empty."""
+        return f"{DECLARED_IN}{self.declared.home or '.'}" if self.declared and self.scope != self.shown else ""
 
 
 class Units(NamedTuple):
@@ -71,7 +78,10 @@ def flux_units(includes: Includes, flux: FluxObjects, addresses: Iterable[str], 
     unbuilt: list[tuple[Declared, PlanError]] = []
     for written in flux.kustomizations:
         declared = _written_out(includes, flux, written)
-        called = f"Kustomization/{declared.shown}"
+        scope = declared.shown
+        if scope in ambiguous:
+            scope = f"{scope} of {declared.home or '.'}"
+        called = f"Kustomization/{scope}"
         origin = origin_of(declared.object, flux.repositories, addresses)
         if origin is Origin.ELSEWHERE:
             source = declared.object.spec.source_ref
@@ -83,9 +93,6 @@ def flux_units(includes: Includes, flux: FluxObjects, addresses: Iterable[str], 
             message = f"spec.path {declared.object.spec.path!r} is no folder of the repository"
             unbuilt.append((declared, PlanError(object=called, message=message)))
             continue
-        scope = declared.shown
-        if scope in ambiguous:
-            scope = f"{scope} of {declared.home or '.'}"
         if scope in found:
             message = f"is also in {found[scope].declared_in}: only the one in {declared.file} is looked at"
             unbuilt.append((declared, PlanError(object=called, message=message)))

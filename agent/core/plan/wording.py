@@ -11,6 +11,7 @@ from typing import Final, get_args
 from agent.core.models import ChangeRecord
 from agent.core.models.record import Action, Kind, meaning, spelling
 from agent.core.plan.findings import unpinned
+from agent.core.plan.units import DECLARED_IN
 
 WEIGHT: Final[tuple[Action, ...]] = ("gate", "recreate", "rollout", "hot-reload", "job", "alert", "apply", "none")
 """Actions, those that deserve a look first."""
@@ -79,6 +80,9 @@ def remarks(record: ChangeRecord) -> str:
         told.append(FLOATS)
     if record.direction.startswith("revert-to"):
         told.append(record.direction)
+    _, declared, home = (record.location.origin or "").rpartition(DECLARED_IN)
+    if declared:
+        told.append(f"Kustomization in {home}")
     if record.impact.canaries:
         told.append(", ".join(record.impact.canaries))
     if record.impact.jobs:
