@@ -209,6 +209,10 @@ async def test_a_failed_run_is_explained_with_its_numbers(
     assert deaf.status == 0
     assert "The judgements are not known here: Service" in deaf.out
     assert (await jane.rollout("history", name)).status == 1
+    answered = await jane.rollout("ledger", name, "--at", "0s")
+    assert answered.status == 0, answered.err
+    assert "The commits are not known here: Service" in answered.out, "the Canary tells the rest"
+    assert answered.out.splitlines()[3].split()[:2] == ["primary", "100%"]
 
 
 async def test_what_is_not_there_is_said(rollouts: Rollouts, jane: Person, tmp_path: Path) -> None:
