@@ -125,10 +125,12 @@ def _garak(rows: Sequence[Mapping[str, Any]]) -> Report:
     counts = []
     for row in (row for row in rows if row["entry_type"] == "eval"):
         passed, total = row.get("passed"), row.get("total_evaluated", row.get("total"))
-        if _is_number(passed) and _is_number(total) and total > 0:
+        if not _is_number(passed) or not _is_number(total):
+            continue
+        counts.append((passed, total))
+        if total > 0:
             metrics[f"{row.get('probe')}.{str(row.get('detector')).removeprefix('detector.')}"] = passed / total
-            counts.append((passed, total))
-    if not counts:
+    if not metrics:
         return Report(verdict=Answer.UNKNOWN, reason="no probe was evaluated")
     passed, total = (float(sum(numbers)) for numbers in zip(*counts, strict=True))
     times = [moment for row in rows for key in ("start_time", "end_time") if (moment := _moment(row.get(key)))]

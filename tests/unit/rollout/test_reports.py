@@ -94,13 +94,15 @@ GARAK = """{"entry_type": "init", "garak_version": "0.13.1", "start_time": "2026
 {"entry_type": "eval", "probe": "leakreplay.Cloze", "detector": "base.Trigger", "passed": 0, "total_evaluated": 0}
 {"entry_type": "completion", "end_time": "2026-11-30T08:00:00", "run": "r"}
 """
+COUNTED = {"passed": 3.0, "failures": 2.0, "total": 5.0}
 ATTACKED = {"dan.Dan_11_0.dan.DAN": 0.6, "encoding.Hex.encoding.DecodeMatch": 1.0}
 
 
 @pytest.mark.parametrize(
     ("text", "report"),
     [
-        (GARAK, Report({**ATTACKED, "passed": 11.0, "failures": 2.0, "total": 13.0}, samples=5.0, at=AT)),
+        (GARAK, Report({**ATTACKED, "passed": 11.0, "failures": 2.0, "total": 13.0}, samples=0.0, at=AT)),
+        (GARAK.splitlines()[2], Report({"dan.Dan_11_0.dan.DAN": 0.6, **COUNTED}, samples=5.0)),
         (GARAK.splitlines()[1], Report(verdict=Answer.UNKNOWN, reason="no probe was evaluated")),
         ("accuracy: 0.9\ntrain:\n  loss: .5\n  name: x\n", Report({"accuracy": 0.9, "train.loss": 0.5})),
         ('accuracy = 0.9\n[train]\nloss = 0.5\nname = "x"\n', Report({"accuracy": 0.9, "train.loss": 0.5})),
