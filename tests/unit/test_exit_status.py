@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,7 @@ def ended(error: BaseException | None) -> tuple[int, list[str]]:
         (None, 3, []),
         (ApplyError("the API server is away"), 1, ["the API server is away"]),
         (KeyboardInterrupt(), 130, []),
+        (OSError(28, "No space left on device"), 1, ["input or output failed: No space left on device"]),
         (RuntimeError("a password"), 1, ["unexpected RuntimeError: this is a fault of Weir"]),
     ],
 )
@@ -59,3 +61,15 @@ def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
         process.stdin.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_output_that_cannot_be_written_is_told_in_one_line(flush: bool) -> None:
+    program = (
+        "import sys; from agent.exitstatus import exit_status\n"
+        f"def act():\n    print('x', flush={flush})\n    return 0\n"
+        "sys.exit(exit_status(act, lambda line: print(line, file=sys.stderr) or 1))\n"
+    )
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr.decode()) == (1, "input or output failed: No space left on device\n")
