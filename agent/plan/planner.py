@@ -114,7 +114,7 @@ async def _built(repository: LocalRepository, sides: Sides, reverts: Reverts) ->
 
 
 def _find_units(repository: LocalRepository, sides: Sides) -> None:
-    names = [Counter(found.shown for found in side.flux.kustomizations) for side in sides[:2]]
+    names = [Counter(shown for shown, _ in {(k.shown, k.home) for k in side.flux.kustomizations}) for side in sides[:2]]
     ambiguous = frozenset(name for counted in names for name, count in counted.items() if count > 1)
     mixed = not all(names)
     for side in sides[:2]:
