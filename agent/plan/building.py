@@ -9,17 +9,18 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from agent.adapters.git.errors import GitOperationError
 from agent.adapters.renderer import BuildRequest, RendererPool, RenderError, Substitution, build_request
 from agent.core.models import Origin
 from agent.core.models.redact import redact_within as redact
 from agent.core.plan.listing import inside, is_yaml
 from agent.core.plan.overlay import OverlayTree
 from agent.core.plan.report import PlanError, shortened
-from agent.core.plan.units import Part, Unit
+from agent.core.plan.units import Part, Unit, reach_of
 from agent.core.plan.variables import Variables, used_in
 from agent.core.tree import Inputs, PathEscapeError, clean
 from agent.errors import WeirError
-from agent.plan.revisions import Side
+from agent.plan.revisions import NOT_IN_CLONE, Side
 
 _ORIGIN: Final = "config.kubernetes.io/origin"
 _ROUNDS: Final = 20
@@ -58,7 +59,7 @@ class Builder:
         try:
             return await self._kustomized(side, unit, part)
         except WeirError as error:
-            return Made(problems=(_failure(unit, part, error),), complete=False, failed=True)
+            return Made(problems=tuple(_failures(side, unit, part, error)), complete=False, failed=True)
 
     async def _plain(self, side: Side, part: Part) -> Made:
         """Manifests as they stand. YAML without a Kubernetes object is nobody's business here; what is no YAML may have
@@ -190,11 +191,28 @@ def _not_offline(side: Side, error: RenderError, overlay: Mapping[str, bytes]) -
     return found
 
 
-def _failure(unit: Unit, part: Part, error: WeirError) -> PlanError:
+def _failures(side: Side, unit: Unit, part: Part, error: WeirError) -> Iterator[PlanError]:
+    """Why nothing can be built: the files at fault, else the whole."""
+    listing, reach = side.listing, reach_of(side.includes, unit, part)
+    read = [path for path in listing.files if listing.is_file(path) and reach.touched({path})]
     message = shortened(error.message)
-    if unit.declared is None:
-        return PlanError(file=part.folder or ".", message=message)
-    return PlanError(object=unit.called, message=message)
+    if isinstance(error, GitOperationError):
+        missing = [path for path in read if listing.content(path).problem == NOT_IN_CLONE]
+        if missing:
+            yield from (PlanError(file=path, message=NOT_IN_CLONE) for path in missing)
+            return
+        message = f"reads a file that {NOT_IN_CLONE}"
+    if unit.declared is not None:
+        yield PlanError(object=unit.called, message=message)
+        return
+    broken = (path for path in read if _is_broken(side, path))
+    yield PlanError(file=next(broken, listing.kustomization(part.folder) or part.folder or "."), message=message)
+
+
+def _is_broken(side: Side, path: str) -> bool:
+    """Whether this is a kustomization that cannot be read."""
+    found = side.includes.file(path.rpartition("/")[0])
+    return found is not None and found.path == path and bool(found.problem)
 
 
 def _is_object(document: bytes) -> bool:

@@ -10,6 +10,7 @@ from agent.core.models import Blob, FileChange, wants
 from agent.core.models.extract.pointers import SUBMODULE
 from agent.core.plan.listing import Listing
 from agent.core.plan.report import PlanError
+from agent.plan.revisions import NOT_IN_CLONE
 
 
 def file_changes(
@@ -22,8 +23,7 @@ def file_changes(
         try:
             sides = _blob(repository, old, path), _blob(repository, new, path)
         except GitOperationError:
-            message = "is not in the clone (a partial or damaged one): its content cannot be read"
-            problems.append(PlanError(file=path, message=message))
+            problems.append(PlanError(file=path, message=NOT_IN_CLONE))
             continue
         if sides != (None, None):
             found.append(FileChange(path, *sides))

@@ -19,6 +19,8 @@ from agent.core.tree import Tree
 
 LARGEST = 8 << 20
 """Bytes; larger files are not read as manifests."""
+NOT_IN_CLONE = "is not in the clone (a partial or damaged one): its content cannot be read"
+"""What is said of a file whose content is missing."""
 
 
 class Contents:
@@ -35,7 +37,7 @@ class Contents:
                 return Content(b"", f"has {size} bytes: files of more than {LARGEST} are not read")
             return Content(self._repository.read(oid))
         except GitOperationError:
-            return Content(b"", "is not in the clone (a partial or damaged one): its content cannot be read")
+            return Content(b"", NOT_IN_CLONE)
 
 
 class Side:

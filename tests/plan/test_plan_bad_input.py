@@ -57,13 +57,17 @@ def test_a_file_mended_by_the_commit_is_named_too(repository: PlanRepository, ku
 @pytest.mark.parametrize(
     ("broken", "named"),
     [
-        ({"two/kustomization.yaml": "resources: [\n"}, "two"),
-        ({"two/kustomization.yaml": kustomization("missing.yaml")}, "two"),
-        ({"two/kustomization.yaml": kustomization("../two")}, "two"),
-        ({"two/kustomization.yaml": "- a\n- b\n"}, "two"),
-        ({"two/kustomization.yaml": b"\xff\xfe\x00"}, "two"),
+        ({"two/kustomization.yaml": "resources: [\n"}, "two/kustomization.yaml"),
+        ({"two/kustomization.yaml": kustomization("missing.yaml")}, "two/kustomization.yaml"),
+        ({"two/kustomization.yaml": kustomization("../two")}, "two/kustomization.yaml"),
+        ({"two/kustomization.yaml": "- a\n- b\n"}, "two/kustomization.yaml"),
+        ({"two/kustomization.yaml": b"\xff\xfe\x00"}, "two/kustomization.yaml"),
+        (
+            {"two/kustomization.yaml": kustomization("../base"), "base/kustomization.yaml": "resources: [\n"},
+            "base/kustomization.yaml",
+        ),
     ],
-    ids=["yaml", "missing", "cycle", "list", "binary"],
+    ids=["yaml", "missing", "cycle", "list", "binary", "base"],
 )
 def test_an_application_that_cannot_be_built_is_named(
     repository: PlanRepository, broken: dict[str, str | bytes], named: str
@@ -248,6 +252,24 @@ def test_missing_objects_of_a_partial_clone_are_named(repository: PlanRepository
     assert (output.status, output.changes) == (0, [])
     assert files_of(output) == ["a/s.yaml", "x.dvc"]
     assert "is not in the clone" in output.errors[0]["message"]
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["flux", "folder"])
+def test_a_missing_object_that_a_build_reads_is_named_by_its_file(repository: PlanRepository, declared: bool) -> None:
+    if declared:
+        repository.write({"f.yaml": flux("a", "./a"), "README": ""})
+    repository.history(
+        {"a/kustomization.yaml": kustomization("s.yaml", "t.yaml"), "a/s.yaml": service("s3://b/one"),
+         "a/t.yaml": service("s3://b/t", "t")},
+        {"a/s.yaml": service("s3://b/two")},
+    )  # fmt: skip
+    oid = repository.git("rev-parse", "HEAD:a/t.yaml")
+    (repository.folder / ".git" / "objects" / oid[:2] / oid[2:]).unlink()
+    output = repository.plan("--fail-on=errors")
+    assert (output.status, output.changes) == (3, [])
+    assert output.errors == [
+        {"file": "a/t.yaml", "message": "is not in the clone (a partial or damaged one): its content cannot be read"}
+    ]
 
 
 _PIECES = st.sampled_from(
