@@ -208,12 +208,16 @@ class ChangeLog:
         )
 
     def for_target(self, kind: str, namespace: str, name: str) -> Sequence[NamedChange]:
-        """What changed on a rollout's target, newest first: references that change what is served."""
-        return [
-            NamedChange(text=entry.text, at=entry.at, bytes=_bytes(entry.record.new))
-            for entry in self.for_object(kind, namespace, name)
-            if entry.record.action in _ROLLED_OUT
-        ]
+        """What changed on a rollout's target, newest first: references that change what is served. Only the last change
+        of a slot has a size: nothing else of it is loaded."""
+        sized: set[str] = set()
+        found = []
+        for entry in self.for_object(kind, namespace, name):
+            if entry.record.action in _ROLLED_OUT:
+                size = 0 if entry.record.slot in sized else _bytes(entry.record.new)
+                sized.add(entry.record.slot)
+                found.append(NamedChange(text=entry.text, at=entry.at, bytes=size))
+        return found
 
     def earlier(self, key: ObjectKey, slot: str, reference: Ref | None) -> str | None:
         """The earlier revision at which the slot had this reference, None if it never had."""

@@ -283,7 +283,10 @@ class CanaryReconciler:
         known = self._rollouts.get(plan.namespace, plan.name)
         since = known.started if known is not None else None
         found = self._changes.for_target(plan.target_kind, plan.namespace, plan.target)
-        fresh = {change.text: change for change in found if since is None or change.at > since}
+        fresh: dict[str, NamedChange] = {}
+        for change in found:
+            if since is None or change.at > since:
+                fresh.setdefault(change.text, change)
         return tuple(fresh.values())[:_NAMED]
 
     def _refused(self, tick: Tick) -> tuple[str, str] | None:

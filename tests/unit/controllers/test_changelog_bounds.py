@@ -3,8 +3,11 @@
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from msgspec.structs import replace
+
 from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.core.models import Commit, RenderedSet, changes
+from agent.core.models.ref import Size
 from agent.core.objects import ObjectKey
 
 
@@ -56,3 +59,14 @@ def test_a_slot_remembers_only_the_last_of_what_it_served() -> None:
         served.append(entry.record)
     key = ObjectKey("apps", "Deployment", "models", "one")
     assert [log.earlier(key, one.slot, one.old) for one in served] == [None, None, "old", "old", "old"]
+
+
+def test_only_the_last_change_of_a_slot_has_a_size() -> None:
+    log = ChangeLog()
+    for revision, (old, new) in enumerate(((1, 2), (2, 3), (3, 2))):
+        (entry,) = _entries("one", str(old), str(new))
+        assert entry.record.new is not None
+        sized = replace(entry.record.new, size=Size(bytes=new))
+        record = replace(entry.record, new=sized, action="rollout")
+        log.add([replace(entry, record=record, revision=str(revision))])
+    assert [change.bytes for change in log.for_target("Deployment", "models", "one")] == [2, 0, 0]
