@@ -31,9 +31,15 @@ class OciRegistry:
         layers: Mapping[str, bytes],
         *,
         artifact_type: str = "application/vnd.cncf.model.manifest.v1+json",
+        claimed: int | None = None,
     ) -> str:
-        """Push an artifact whose layers are given by media type; the digest of its manifest."""
-        described = [await self._blob(repository, data, kind) for kind, data in layers.items()]
+        """Push an artifact whose layers are given by media type; the digest of its manifest.
+
+        `claimed` bytes are what the manifest says of each layer, which the registry does not check: large models are
+        told of without being made.
+        """
+        said = {} if claimed is None else {"size": claimed}
+        described = [{**await self._blob(repository, data, kind), **said} for kind, data in layers.items()]
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,

@@ -38,12 +38,14 @@ class KServeStory:
     requests: int = 0
     adapter: str = ""
     """The version of an LLMInferenceService's adapter `sql`, if it has one."""
+    store: str = "hf://org"
+    """Where the models are."""
 
     def service(
         self, version: str, *, replicas: int = 2, note: str = "", gpus: int = 0, runtime: str = "", claims: str = ""
     ) -> Object:
         """The target with some version of the model."""
-        uri = f"hf://org/chat-{version}"
+        uri = f"{self.store}/chat-{version}"
         metadata: Object = {"name": NAME, "namespace": self.namespace}
         if note:
             metadata["labels"] = {"note": note}
