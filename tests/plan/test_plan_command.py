@@ -81,6 +81,13 @@ def test_no_repository_is_one_line_and_a_failure(repository: PlanRepository, tmp
         assert "repository" in output.err
 
 
+def test_a_repository_with_sha_256_names_is_refused_in_one_line(repository: PlanRepository, tmp_path: Path) -> None:
+    repository.git("init", "--quiet", "--object-format=sha256", str(tmp_path / "other"))
+    output = repository.plan(where=tmp_path / "other")
+    assert (output.status, output.out, output.err.count("\n")) == (1, "", 1)
+    assert "unknown object format 'sha256'" in output.err
+
+
 def test_a_repository_without_commits_is_one_line_and_a_failure(repository: PlanRepository) -> None:
     output = repository.plan()
     assert (output.status, output.out, output.err) == (1, "", "weir plan: unknown revision 'HEAD'\n")
