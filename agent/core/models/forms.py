@@ -147,7 +147,8 @@ _ABSENT: Final = """\
 - Registries of models in Git tags: GTO's `name@v1.2.3` and `name#stage#1` are not read. A tag that is set is no change;
   the commit that it is on is, where a GitRepository follows the tag.
 - TensorFlow Serving's file of models in Git, under another name than `models.config`. In a ConfigMap the key may have
-  any name; what `custom_model_config` holds is not read.
+  any name, if its text begins with `model_config_list` (after comments): a file that a script writes is not read. What
+  `custom_model_config` holds is not read either.
 - Escapes in TensorFlow Serving's texts other than of quotes and backslashes: such a file is a `parse-error`.
 - What a cache folder of a container holds: the folder is a setting, its content nobody can tell."""
 

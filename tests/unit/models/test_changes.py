@@ -473,6 +473,18 @@ def test_models_of_tensorflow_serving_in_a_config_map_of_any_key() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        f"#!/bin/sh\ncat > models.config <<EOF\n{TF_MODELS.format(version=7)}\nEOF\nexec tensorflow_model_server $@\n",
+        "# model_config_list is in another file\nport: 8500\n",
+        "The model_config_list { of the server",
+    ],
+)
+def test_a_text_that_mentions_models_of_tensorflow_serving_is_no_such_file(text: str) -> None:
+    assert {(r.op, r.slot) for r in compare([], [config_map({"start.sh": text})])} == {("added", "data[start.sh]")}
+
+
+@pytest.mark.parametrize(
     ("text", "why"),
     [
         ('model_config_list { config { name: "m" base_path: "/m" }', "not closed"),

@@ -55,7 +55,7 @@ def _documents(data: Mapping[str, Any]) -> Iterator[Slot]:
     """What files with well-known names in a ConfigMap refer to: generators put server configurations there."""
     for key in sorted(data, key=str):
         reader = artifacts.DOCUMENTS.get(str(key))
-        if reader is None and tfserving.MARK in str(data[key]):
+        if reader is None and tfserving.begins(str(data[key])):
             reader = tfserving.served_models  # the file has any name: a flag of the server says which
         # A partial is a reader that knows a file only by its digest, which its key has already.
         if reader is not None and not isinstance(reader, partial):

@@ -20,7 +20,7 @@ from agent.core.models.grammar import parse
 from agent.core.models.ref import literal
 
 MARK: Final = "model_config_list"
-"""What such a file has and no other."""
+"""What such a file begins with; a script that writes one has it further on."""
 LONGEST: Final = 1024 * 1024
 """Bytes of a file that is read: what a ConfigMap can hold."""
 _DEEPEST: Final = 24
@@ -44,8 +44,16 @@ class Token(NamedTuple):
     value: str
 
 
+def begins(written: str) -> bool:
+    """Whether a text is such a file by what comes first in it, comments left out."""
+    at = 0
+    while (match := _TOKEN.match(written, at)) is not None and match.lastgroup == "skip":
+        at = match.end()
+    return match is not None and match.group() == MARK
+
+
 def served_models(data: bytes, path: str) -> Iterator[Slot]:
-    """TensorFlow Serving: models, versions and labels; in a ConfigMap, a key of any name that holds such a file."""
+    """TensorFlow Serving: models, versions and labels; in a ConfigMap, a key of any name whose text begins as one."""
     written = data.decode("utf-8", "replace")
     if MARK not in written:
         return
