@@ -230,6 +230,8 @@ def _answer(
         return Answer.UNKNOWN, "; ".join(filter(None, (report.reason, found.note)))
     if missing:
         return Answer.UNKNOWN, f"there is no {', '.join(missing)} in the report"
+    if report.bare and not kept:
+        return Answer.UNKNOWN, "the report states no verdict: add 'verdict' to it, or a limit for a metric to the gate"
     if weak := _too_weak(gate, report, now):
         return Answer.UNKNOWN, weak
     return Answer.PASS, "; ".join(kept) or report.reason
@@ -238,13 +240,13 @@ def _answer(
 def _too_weak(gate: Gate, report: Report, now: datetime | None) -> str:
     """Why the report shows too little, empty if it does not: of too few questions, or of too long ago."""
     if gate.samples is not None and report.samples is None:
-        return "the report does not say of how many samples it is: add 'samples' to it"
+        return "the report does not say of how many samples it is: add 'samples' to it, a number"
     if gate.samples is not None and report.samples is not None and report.samples < gate.samples:
         return f"the report is of {_shown(report.samples)} samples, fewer than {_shown(gate.samples)}"
     if gate.age is None or now is None:
         return ""
     if report.at is None:
-        return "the report does not say when it was made: add 'at' to it"
+        return "the report does not say when it was made: add 'at' to it, a time of RFC 3339"
     age = (now - report.at).total_seconds()
     if age < -_SKEW:
         return f"the report was made at {report.at.isoformat()}, which is in the future"

@@ -6,7 +6,8 @@
 All of it may be missing. The forms of other tools are told apart by the fields that only they have: LM Evaluation
 Harness, promptfoo, Inspect, garak, Great Expectations, Deepchecks, Evidently, an MLflow run, a benchmarked KAITO
 Workspace, JUnit's XML. Any other JSON, YAML or TOML, such as DVC's metrics, is its numbers, named by their path
-(`train.accuracy`).
+(`train.accuracy`). A line of an error message is YAML, too (`code: 503`), so numbers of YAML and TOML are `bare`: they
+say nothing unless there is a limit for one of them.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import math
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final, TypeGuard
+from datetime import UTC, date, datetime, time
+from typing import Any, Final, TypeAlias, TypeGuard
 from xml.etree import ElementTree as ET
 
 import msgspec
@@ -37,6 +38,8 @@ _HUB_PROVIDERS: Final = ("hf", "vllm")
 """Inspect's names of what loads a model of the hub."""
 _OWN: Final = frozenset({"metrics", "verdict", "reason", "subject", "licence", "signature"})
 """Fields that tell the project's own form from plain numbers."""
+_STATED: Final = _OWN - {"reason"}
+"""Those of them that a text of errors has not by accident."""
 
 
 class Answer(enum.StrEnum):
@@ -51,7 +54,8 @@ class Answer(enum.StrEnum):
 class Report(msgspec.Struct, frozen=True):
     """What an evaluation tells. `subject` is the reference that it was about; `licence` and `signature` are what was
     found with that: an SPDX identifier, and the file or object that signs it. `samples` is the number of questions that
-    the smallest of its tasks had, `at` when it was made."""
+    the smallest of its tasks had, `at` when it was made. `bare`: what was YAML or TOML and has but numbers or a reason,
+    as any text with a colon may."""
 
     metrics: Mapping[str, float] = {}
     verdict: Answer | None = None
@@ -61,6 +65,7 @@ class Report(msgspec.Struct, frozen=True):
     signature: str = ""
     samples: float | None = None
     at: datetime | None = None
+    bare: bool = False
 
 
 def read_report(text: str) -> Report:
@@ -82,12 +87,19 @@ def _told(text: str) -> Report:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         found = _written(text, error)
+        return _read(found, bare=not found.keys() & _STATED)
     if not isinstance(found, Mapping):
         raise ValueError("the report cannot be read: it is no JSON object")  # noqa: TRY004 - a text that is wrong
-    for holds, read in _FORMS:
+    return _read(found, bare=False)
+
+
+def _read(found: Mapping[str, Any], *, bare: bool) -> Report:
+    own = bool(found.keys() & _OWN)
+    for holds, read in _FORMS if own else (*_LESS_THAN_OWN, *_FORMS):
         if holds(found):
             return read(found)
-    return _own(found) if found.keys() & _OWN else Report(metrics=dict(_numbers(found)))
+    report = _own(found) if own else Report(metrics=dict(_numbers(found)))
+    return msgspec.structs.replace(report, bare=bare)
 
 
 def _written(text: str, error: Exception) -> Mapping[str, Any]:
@@ -116,7 +128,9 @@ def _rows(text: str) -> list[dict[str, Any]]:
         found = [msgspec.json.decode(line) for line in text.splitlines() if line.strip()]
     except (msgspec.DecodeError, RecursionError):
         return []
-    return found if all(isinstance(row, dict) and isinstance(row.get("entry_type"), str) for row in found) else []
+    if not all(isinstance(row, dict) and isinstance(row.get("entry_type"), str) for row in found):
+        return []
+    return [] if len(found) == 1 and found[0].keys() & _OWN else found
 
 
 def _garak(rows: Sequence[Mapping[str, Any]]) -> Report:
@@ -142,15 +156,19 @@ def _garak(rows: Sequence[Mapping[str, Any]]) -> Report:
 
 
 def _own(found: Mapping[str, Any]) -> Report:
+    """`samples` and `at` of another form than theirs are not known: gates that ask for neither do without them."""
     try:
-        report = msgspec.convert(found, Report)
+        report = msgspec.convert({name: found[name] for name in _OWN if name in found}, Report)
     except (msgspec.ValidationError, OverflowError) as error:
         raise ValueError(f"the report cannot be read: {error}") from None
     if report.verdict is Answer.RUNNING:
         raise ValueError("the report's verdict is pass, fail or unknown")
-    if report.samples is not None and not 0 <= report.samples < _HUGE:
-        raise ValueError("the report's samples are no number of questions")
-    return msgspec.structs.replace(report, at=_moment(report.at))
+    samples = found.get("samples")
+    return msgspec.structs.replace(
+        report,
+        samples=float(samples) if _is_number(samples) and samples >= 0 else None,
+        at=_moment(found.get("at")),
+    )
 
 
 def _lm_evaluation_harness(found: Mapping[str, Any]) -> Report:
@@ -314,7 +332,7 @@ def _numbers(found: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, 
 
 
 def _moment(value: object) -> datetime | None:
-    """A time of RFC 3339, or since 1970; one without a zone is of UTC. None for anything else."""
+    """A time of RFC 3339, or since 1970; one without a zone is of UTC, a day its begin. None for anything else."""
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
@@ -324,7 +342,7 @@ def _moment(value: object) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         return None
     if not isinstance(value, datetime):
-        return None
+        return datetime.combine(value, time(), UTC) if isinstance(value, date) else None
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
@@ -351,9 +369,13 @@ def _both(*tests: Callable[[Mapping[str, Any]], bool]) -> Callable[[Mapping[str,
     return lambda found: all(test(found) for test in tests)
 
 
-_FORMS: Final[tuple[tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], Report]], ...]] = (
+Forms: TypeAlias = tuple[tuple[Callable[[Mapping[str, Any]], bool], Callable[[Mapping[str, Any]], Report]], ...]
+_LESS_THAN_OWN: Final[Forms] = (
     (_at("status", "performance", "metrics", kind=dict), _kaito),
     (_both(_at("eval", "task", kind=str), _at("status", kind=str)), _inspect),
+)
+"""Forms by fields that may stand in one of the project's own, too, whose verdict then counts."""
+_FORMS: Final[Forms] = (
     (_at("results", "stats", kind=dict), _promptfoo),
     (_both(_at("success", kind=bool), _at("statistics", kind=dict)), _great_expectations),
     (_both(_at("results", kind=dict), _at("versions", kind=dict)), _lm_evaluation_harness),

@@ -295,6 +295,36 @@ def test_what_a_server_says(status, body, answer, text):
     assert "token" not in said.text
 
 
+NUMBERS = [
+    "Error: 500",
+    "upstream connect error: 111",
+    "code: 503\nmessage: x",
+    "reason: busy\ncode: 503",
+    "code = 503",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "limits", "answer"),
+    [
+        *((text, {}, Answer.UNKNOWN) for text in NUMBERS),
+        ("accuracy: 0.95", {"accuracy": Limits(minimum=0.9)}, Answer.PASS),
+        ("accuracy: 0.85", {"accuracy": Limits(minimum=0.9)}, Answer.FAIL),
+        ("code: 503", {"accuracy": Limits(minimum=0.9)}, Answer.UNKNOWN),
+        ("metrics: {accuracy: 0.95}", {}, Answer.PASS),
+        ("verdict: pass\ncode: 200", {}, Answer.PASS),
+        ('{"accuracy": 0.95}', {}, Answer.PASS),
+    ],
+)
+def test_numbers_in_a_plain_text_are_no_verdict(text, limits, answer):
+    server = gate(kind="gate+https", source="https://judge.example.org/score", limits=limits)
+    of_server = opinion(server, answered(server, 200, text, frozenset()), None)
+    assert of_server.answer is answer
+    plain = gate(limits=limits)
+    assert opinion(plain, observed(plain, ended("Complete"), [pod(text)]), None) == of_server
+    assert ("states no verdict" in of_server.text) is (text in NUMBERS)
+
+
 def canary(*webhooks: dict) -> Canary:
     return Canary.from_object(
         {

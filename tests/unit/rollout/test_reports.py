@@ -25,6 +25,7 @@ HARNESS = {
     "date": 1796025600.0,
 }
 AT = datetime(2026, 11, 30, 8, tzinfo=UTC)
+DAY = datetime(2026, 11, 30, tzinfo=UTC)
 EXPECTATIONS = {
     "success": False,
     "statistics": {"evaluated_expectations": 4, "successful_expectations": 3, "success_percent": 75.0},
@@ -104,9 +105,12 @@ ATTACKED = {"dan.Dan_11_0.dan.DAN": 0.6, "encoding.Hex.encoding.DecodeMatch": 1.
         (GARAK, Report({**ATTACKED, "passed": 11.0, "failures": 2.0, "total": 13.0}, samples=0.0, at=AT)),
         (GARAK.splitlines()[2], Report({"dan.Dan_11_0.dan.DAN": 0.6, **COUNTED}, samples=5.0)),
         (GARAK.splitlines()[1], Report(verdict=Answer.UNKNOWN, reason="no probe was evaluated")),
-        ("accuracy: 0.9\ntrain:\n  loss: .5\n  name: x\n", Report({"accuracy": 0.9, "train.loss": 0.5})),
-        ('accuracy = 0.9\n[train]\nloss = 0.5\nname = "x"\n', Report({"accuracy": 0.9, "train.loss": 0.5})),
-        ("[train]\nloss = nan\nstep = 1\n", Report({"train.step": 1.0})),
+        ("accuracy: 0.9\ntrain:\n  loss: .5\n  name: x\n", Report({"accuracy": 0.9, "train.loss": 0.5}, bare=True)),
+        ('accuracy = 0.9\n[train]\nloss = 0.5\nname = "x"\n', Report({"accuracy": 0.9, "train.loss": 0.5}, bare=True)),
+        ("[train]\nloss = nan\nstep = 1\n", Report({"train.step": 1.0}, bare=True)),
+        ("reason: overloaded\ncode: 503\n", Report(reason="overloaded", bare=True)),
+        ("metrics: {a: 1}\nat: 2026-11-30\nsamples: .nan\n", Report({"a": 1.0}, at=DAY)),
+        ('{"entry_type": "eval", "passed": 1, "total": 1, "verdict": "fail"}', Report(verdict=Answer.FAIL)),
         ("metrics: {a: 1}\nverdict: pass\nat: 2026-11-30T08:00:00Z\n",
          Report({"a": 1.0}, verdict=Answer.PASS, at=AT)),
         ('verdict = "fail"\nat = 2026-11-30T08:00:00\n', Report(verdict=Answer.FAIL, at=AT)),
@@ -196,6 +200,14 @@ def test_lines_yaml_and_toml(text: str, report: Report) -> None:
         ({"metrics": {}, "samples": 12, "at": "2026-11-30T09:00:00+01:00"}, Report(samples=12.0, at=AT)),
         ({"metrics": {}, "at": "2026-11-30T08:00:00"}, Report(at=AT)),
         ({"samples": 12, "at": 3}, Report({"samples": 12.0, "at": 3.0})),
+        ({"metrics": {}, "samples": [{"id": 1}], "at": 1796025600}, Report(at=AT)),
+        ({"metrics": {}, "samples": "1200", "at": "2026-11-30"}, Report(at=DAY)),
+        ({"metrics": {}, "samples": -1, "at": "yesterday", "bare": True}, Report()),
+        (
+            {"status": "success", "eval": {"task": "x"}, "subject": "s", "metrics": {"a": 1}, "verdict": "fail"},
+            Report({"a": 1.0}, verdict=Answer.FAIL, subject="s"),
+        ),
+        ({**WORKSPACE, "verdict": "fail", "reason": "slow"}, Report(verdict=Answer.FAIL, reason="slow")),
     ],
 )
 def test_each_tool_is_told_by_its_own_fields(found: dict[str, Any], report: Report) -> None:
@@ -229,9 +241,6 @@ def test_junit_says_how_many_and_when() -> None:
         "<html/>",
         "done: see the log",
         "1,200 questions",
-        "metrics: {a: 1}\nsamples: .nan\n",
-        '{"metrics": {}, "samples": -1}',
-        '{"metrics": {}, "at": "yesterday"}',
         "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 8)}]\n" for a, b in STEPS),
         "x = " + "[" * 5000,
         '<testsuite tests="many"/>',
