@@ -166,9 +166,9 @@ class Rollouts:
         """Whether there is an event about the Canary whose text begins so. Events come after the status."""
         return any(text.startswith(start) for text in await self.events())
 
-    async def let_go(self) -> None:
-        """Open the gate of `HOLD`."""
-        opened = {"metadata": {"annotations": {"weir.dev/gate.hold": "approved"}}}
+    async def let_go(self, gate: str = HOLD["name"]) -> None:
+        """Open the gate of a webhook that asks a person."""
+        opened = {"metadata": {"annotations": {f"weir.dev/gate.{gate}": "approved"}}}
         await self.admin.patch(FLAGGER, "Canary", self.namespace, NAME, opened)
 
     def promotions(self) -> AbstractAsyncContextManager[list[Any]]:
@@ -202,13 +202,18 @@ class Rollouts:
         """The version of a sleeper."""
         found = await self.get("Deployment", name)
         assert found is not None
-        return str(found["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"])
+        return version_of(found)
 
     async def weights(self) -> tuple[int, int]:
         route = await self.get("HTTPRoute", NAME, GATEWAY_API)
         assert route is not None
         by_name = {ref["name"]: ref["weight"] for ref in route["spec"]["rules"][0]["backendRefs"]}
         return by_name[f"{NAME}-primary"], by_name[f"{NAME}-canary"]
+
+
+def version_of(deployment: Object) -> str:
+    """The version of a sleeper."""
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"])
 
 
 def _is_blocked(condition: Object, reason: str) -> bool:

@@ -44,6 +44,7 @@ class Request:
 
 
 Rule = Callable[[Request], Fault | None]
+Witness = Callable[[bytes], bool]
 
 
 def no_fault(_request: Request) -> Fault | None:
@@ -51,11 +52,20 @@ def no_fault(_request: Request) -> Fault | None:
     return None
 
 
+def nobody(_answer: bytes) -> bool:
+    """Nobody looks."""
+    return False
+
+
 class FaultyApi:
-    """`rule` decides about each request; `kubeconfig` leads here; `faults` counts what was done."""
+    """`rule` decides about each request; `kubeconfig` leads here; `faults` counts what was done.
+
+    `witness` sees the answer to each write before the client does, and the client never does if it says so.
+    """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self.rule: Rule = no_fault
+        self.witness: Witness = nobody
         self.faults: dict[Fault, int] = dict.fromkeys(Fault, 0)
         self.kubeconfig = Path()
         self._session = session
@@ -79,6 +89,8 @@ class FaultyApi:
         async with self._session.request(
             request.method, request.raw_path, data=body, headers=headers, timeout=timeout
         ) as answer:
+            if seen.writes and self.witness(await answer.read()):
+                return _broken(request)
             if fault is Fault.LOSE_ANSWER:
                 await answer.read()
                 return _broken(request)
@@ -89,13 +101,21 @@ async def _passed_on(request: web.Request, answer: aiohttp.ClientResponse, *, cu
     headers = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
     response = web.StreamResponse(status=answer.status, headers=headers)
     await response.prepare(request)
-    async for chunk in answer.content.iter_any():
+    async for chunk in _chunks(answer):
         if cut:
             await response.write(chunk[: len(chunk) // 2])
             return _broken(request)
         await response.write(chunk)
     await response.write_eof()
     return response
+
+
+async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body as it comes, or as the witness had it."""
+    if answer.content.at_eof():
+        yield await answer.read()
+    async for chunk in answer.content.iter_any():
+        yield chunk
 
 
 def _broken(request: web.Request) -> web.StreamResponse:

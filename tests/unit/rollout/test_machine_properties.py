@@ -1,5 +1,6 @@
 """What holds for every rollout, whatever is pushed when and wherever the process dies."""
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rollout_world import Died, World, make_plan
@@ -31,6 +32,7 @@ EDGES = {
     (P.PROMOTING, P.FAILED),
     (P.FINALISING, P.SUCCEEDED),
     (P.FINALISING, P.FAILED),
+    *((phase, P.TERMINATING) for phase in P if phase not in {P.TERMINATING, P.TERMINATED}),
 }
 ENOUGH = 60
 
@@ -80,10 +82,10 @@ CONFIGS = st.lists(st.tuples(st.integers(0, 14), st.sampled_from(["1", "2"])), m
 CRASHES = st.lists(st.integers(0, 12), max_size=25)
 
 
-def live(world, pushes, configs, crashes, wakes=()):
+def live(world, pushes, configs, crashes, wakes=(), ticks=ENOUGH):
     """Let the world go by: pushes happen after so many ticks each; a crash cuts a tick short after so many actions."""
     crashes = list(crashes)
-    for tick in range(ENOUGH):
+    for tick in range(ticks):
         for _, revision in [push for push in pushes if push[0] == tick]:
             world.revision = revision
         for _, checksum in [push for push in configs if push[0] == tick]:
@@ -148,6 +150,26 @@ def test_a_process_that_dies_anywhere_reaches_the_same_end(plan, target, bad, cr
     check_always(hit)
     assert final(hit) == final(calm)
     assert len(set(hit.promotions)) == len(set(calm.promotions))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    plan=plans(), pushes=PUSHES, bad=st.frozensets(st.sampled_from("bcd")), lived=st.integers(1, 20), crashes=CRASHES
+)
+def test_a_deleted_canary_gives_back_what_it_took_wherever_the_process_dies(plan, pushes, bad, lived, crashes):
+    world = World(msgspec.structs.replace(plan, revert_on_deletion=True), bad=bad)
+    live(world, pushes, [], crashes, ticks=lived)
+    run, moved, promoted = world.status.phase, len(world.moves), len(world.promotions)
+    promised = world.finalizer
+    world.deleting = True
+    live(world, [], [], crashes)
+    check_always(world)
+    assert len(world.promotions) == promoted
+    assert world.gone == promised, "what never promised anything goes without the agent"
+    if promised:
+        assert (world.phases[-1], world.apex) == ((run, P.TERMINATING), False)
+        assert world.target_replicas == max(world.primary_replicas, 1)
+        assert len(world.moves) == moved, "clients go to the target by the route that is left, which moves no weights"
 
 
 @settings(max_examples=100, deadline=None)
