@@ -9,11 +9,13 @@ import json
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from agent.adapters.registries import Access, Resolver
 from agent.adapters.registries.fetcher import Fetcher
 from agent.core.models import parse
-from agent.core.models.ref import Size
+from agent.core.models.floating import has_floated
+from agent.core.models.ref import Digest, Size
 from tests.registries.registry_servers import Asking, Registry
 
 A, B = "a" * 40, "b" * 40
@@ -41,9 +43,11 @@ async def test_a_branch_of_a_hub(server: Registry, ask: Asking) -> None:
     assert ref.identity is not None
     assert ref.identity.revision == A
     assert ref.digest is not None
-    assert (ref.digest.scope, ref.digest.strength) == ("files", "sha256")
+    assert (ref.digest.scope, ref.digest.strength) == ("loaded", "sha256")
     assert ref.size is not None
     assert (ref.size.bytes, ref.size.files) == (50, 2)
+    kept = Digest("sha256", "0" * 64, "files", "sha256")
+    assert not has_floated(replace(ref, digest=kept), ref), "what was counted earlier is told apart from what is now"
 
 
 @pytest.mark.parametrize(("change", "same"), [({"card": "8" * 40}, True), ({"weights": "d" * 64}, False)])
@@ -66,6 +70,8 @@ async def test_only_files_that_are_served_make_the_digest(
         ("w.safetensors", "rust_model.ot", True),
         ("w.safetensors", "tf_model-00001-of-00002.h5", True),
         ("text/w.safetensors", "text/flax_model.msgpack", True),
+        ("unet/w.safetensors", "unet/diffusion_flax_model.msgpack", True),
+        ("unet/w.safetensors", "vae/diffusion_flax_model.msgpack", False),
         ("text/w.safetensors", "tf_model.h5", False),
         ("w.safetensors", "text/tf_model.h5", False),
         ("w.safetensors", "model.weights.h5", False),

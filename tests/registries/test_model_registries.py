@@ -138,7 +138,7 @@ async def test_the_newest_version_of_ngc(server: Registry, ask: Asking) -> None:
     assert ref.identity is not None
     assert ref.digest is not None
     assert ref.size is not None
-    assert (ref.identity.version, ref.digest.scope, ref.digest.strength) == ("1.2", "files", "sha256")
+    assert (ref.identity.version, ref.digest.scope, ref.digest.strength) == ("1.2", "loaded", "sha256")
     assert (ref.size.bytes, ref.size.files, ref.unresolved) == (90, 3, None)
     assert {request.headers["Authorization"] for request in server.asked} == {"Bearer nvapi-x"}
     one = await ask("ngc://nim/meta/llama:1.2?file=b/c.json")

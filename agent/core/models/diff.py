@@ -290,7 +290,7 @@ def classify(old: Slot, new: Slot) -> Operation | None:
         if before.value != after.value:
             return "changed"
         revisions = {ref.identity.revision if ref.identity else None for ref in (old.ref, new.ref)}
-        if before.scope == "files" and len(revisions) > 1 and not same_text:
+        if before.scope in {"files", "loaded"} and len(revisions) > 1 and not same_text:
             return "metadata-only"
         return "respelled" if old.ref.spelling != new.ref.spelling else None
     if not same_text:

@@ -42,7 +42,7 @@ class Digest(msgspec.Struct, frozen=True, gc=False):
 
     alg: str
     value: str
-    scope: Literal["files", "manifest", "object", "listing"]
+    scope: Literal["files", "loaded", "manifest", "object", "listing"]
     strength: str
 
     def __str__(self) -> str:

@@ -17,8 +17,8 @@ _NEVER_LOADED: Final = re.compile(
     re.IGNORECASE,
 )
 
-_DUPLICATE: Final = re.compile(r"(?:tf_model[^/]*\.h5|flax_model[^/]*\.msgpack|rust_model\.ot)")
-"""Names under which transformers keeps the weights of a folder once more, for TensorFlow, Flax and Rust."""
+_DUPLICATE: Final = re.compile(r"(?:tf_model[^/]*\.h5|(?:diffusion_)?flax_model[^/]*\.msgpack|rust_model\.ot)")
+"""Names under which transformers and diffusers keep the weights of a folder again, for TensorFlow, Flax and Rust."""
 
 
 class File(NamedTuple):
@@ -33,7 +33,7 @@ class File(NamedTuple):
 def served(files: Iterable[File], wanted: Callable[[str], bool] = lambda _path: True) -> list[File]:
     """Those files that a loader may read: cards, licences and pictures change nothing that is served.
 
-    Neither do transformers' copies for other frameworks in a folder with safetensors, which its loaders prefer. Other
+    Neither do copies for other frameworks in a folder with safetensors, which transformers and diffusers prefer. Other
     files with the same endings, such as Keras' model.weights.h5, may be the model itself, whatever is beside them.
     """
     kept = [file for file in files if wanted(file.path) and not _NEVER_LOADED.search(file.path)]
@@ -42,9 +42,13 @@ def served(files: Iterable[File], wanted: Callable[[str], bool] = lambda _path: 
 
 
 def files_digest(files: Iterable[File]) -> Digest:
-    """SHA-256 over path, validator and size of the files of a repository, by path."""
+    """SHA-256 over path, validator and size of those files of a repository that `served` leaves, by path.
+
+    Its scope is not "files", as it was when `served` left out fewer: digests that records keep from that time would
+    differ for the same content. Whoever changes what `served` leaves out gives it a new scope again.
+    """
     lines = (f"{file.path}\0{file.validator}\0{file.size}\n" for file in sorted(files))
-    return Digest("sha256", _hash(lines), "files", "sha256")
+    return Digest("sha256", _hash(lines), "loaded", "sha256")
 
 
 def listing_digest(files: Sequence[File]) -> Digest:

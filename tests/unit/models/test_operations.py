@@ -72,7 +72,7 @@ def knowing(content: Mapping[str, str]) -> Any:
     def resolve(_side: str, _key: ObjectKey, _slot: str, ref: Ref) -> Ref:
         if ref.canonical not in content or ref.digest is not None:
             return ref
-        scope = "manifest" if ref.scheme == "oci" else "files"
+        scope = "manifest" if ref.scheme == "oci" else "loaded"
         revision = content[ref.canonical] if ref.scheme == "oci" else ref.canonical
         digest = Digest("sha256", content[ref.canonical], scope, "sha256")  # type: ignore[arg-type]  # one of the two
         return replace(ref, identity=Identity(revision=revision), digest=digest)
