@@ -69,7 +69,8 @@ def needs_of(canary: Canary, plan: Plan, services: Services) -> Needs | None:
     claims = devices.templates_of(content.get("template") or {})
     pods = 1 if plan.surge is Surge.ONE_POD else first_pods(services.target)
     runtime, checked = runtime_of(services.target, content), plan.surge is not Surge.UNCHECKED and needs_room(services)
-    uris = prefetch.uris_of(with_content({**services.target, "spec": {}}, content))
+    named = prefetch.uris_of(with_content({**services.target, "spec": {}}, content))
+    uris = tuple(dict.fromkeys((*prefetch.stored_in(content), *named)))
     return Needs(content, pods, uris, claims, runtime, checked=checked)
 
 

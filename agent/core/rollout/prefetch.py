@@ -6,9 +6,10 @@ as the new reference. Without one there is nothing to wait for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
+from agent.core.models.redact import redact_within
 from agent.core.objects import Manifest, annotations_of
 from agent.core.rollout.quarantine import references_of
 from agent.core.rollout.subjects import SERVED
@@ -24,6 +25,18 @@ def uris_of(obj: Manifest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found.spelling for found in references_of([obj]) if found.kind in SERVED))
 
 
+def stored_in(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """What KServe loads for a revision of its objects, each address as KServe has it: its caches and Jobs name these.
+
+    A reference that is declared by annotation, or spelled without its secrets, is another text. Not to be shown as is.
+    """
+    model = content.get("model") or {}
+    adapters = (model.get("lora") or {}).get("adapters") or ()
+    several = content.get("storageUris") or ()
+    found = [model.get("storageUri"), model.get("uri"), *(item.get("uri") for item in (*several, *adapters))]
+    return tuple(str(uri) for uri in found if uri)
+
+
 def fetching(uris: Iterable[str], jobs: Iterable[Manifest]) -> str:
     """What a Job has not fetched yet, in words; empty if there is nothing to wait for."""
     wanted = frozenset(uris)
@@ -32,8 +45,9 @@ def fetching(uris: Iterable[str], jobs: Iterable[Manifest]) -> str:
         states = {item.get("type") for item in conditions if item.get("status") == "True"}
         named = sorted(wanted & set(annotations_of(job).get(PREFETCHES, "").split()))
         if named and "Complete" not in states:
-            text = f"Job {job['metadata']['name']} has not fetched {named[0]} yet"
-            return f"Job {job['metadata']['name']} has failed to fetch {named[0]}" if "Failed" in states else text
+            uri = redact_within(named[0])
+            text = f"has failed to fetch {uri}" if "Failed" in states else f"has not fetched {uri} yet"
+            return f"Job {job['metadata']['name']} {text}"
     return ""
 
 
@@ -46,6 +60,7 @@ def missing(uris: Iterable[str], caches: Iterable[Manifest]) -> str:
         copies = (cache.get("status") or {}).get("copies") or {}
         available, total, failed = (int(copies.get(name) or 0) for name in ("available", "total", "failed"))
         if uri and (not total or available < total):
-            text = f"{cache['kind']} {cache['metadata']['name']} has {uri} on {available} of {total} nodes"
+            where = f"{available} of {total} nodes"
+            text = f"{cache['kind']} {cache['metadata']['name']} has {redact_within(uri)} on {where}"
             return f"{text}, {failed} have failed" if failed else text
     return ""

@@ -135,13 +135,14 @@ VOLUMES = [{"name": "model", "image": {"reference": CHAT_2}}]
 class Fetching:
     """A namespace with a Job that fetches one model, and caches that have none yet."""
 
-    def __init__(self, fetches: str, *conditions: str) -> None:
+    def __init__(self, fetches: str, *conditions: str, caches: str = CHAT_2) -> None:
+        self.caches = caches
         states = [{"type": name, "status": "True"} for name in conditions]
         metadata = {"name": "pull", "annotations": {PREFETCHES: fetches}}
         self.job = {"metadata": metadata, "status": {"conditions": states}}
 
     async def list(self, resource, _namespace=None, **_):
-        cache = {"metadata": {"name": "c"}, "spec": {"sourceModelUri": CHAT_2}}
+        cache = {"metadata": {"name": "c"}, "spec": {"sourceModelUri": self.caches}}
         return SimpleNamespace(
             items={JOBS: [self.job], LOCAL_MODEL_CACHES: [cache], LOCAL_MODEL_NAMESPACE_CACHES: [cache]}[resource]
         )
@@ -181,3 +182,31 @@ async def test_an_inference_service_waits_for_the_job_that_pulls_its_image_volum
     world = SimpleNamespace(services=Services(target=target))
     found = await Obstacles(Fetching(CHAT_2), 30.0).to_run(Canary.from_object(CANARY), PLAN, world)
     assert found == ((ON_ITS_WAY, f"Job pull has not fetched {CHAT_2} yet"),)
+
+
+CHAT = "hf://org/chat"
+SIGNED = "https://models.example/chat?sig=c2VjcmV0"
+
+
+@pytest.mark.parametrize(
+    ("uri", "notes", "shown"),
+    [
+        (CHAT, {}, CHAT),
+        (CHAT, {"weir.dev/model-ref.predictor-model": f"{CHAT}@{'1' * 40}"}, CHAT),
+        (CHAT, {"weir.dev/model-role": "data"}, CHAT),
+        (SIGNED, {}, SIGNED.replace("c2VjcmV0", "***")),
+    ],
+)
+async def test_caches_and_jobs_name_what_kserve_loads_whatever_is_declared_of_it(uri, notes, shown):
+    content = {"model": {"modelFormat": {"name": "huggingface"}, "storageUri": uri}}
+    target = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "chat", "namespace": "ml", "annotations": {WANTED: json.dumps(content), **notes}},
+        "spec": {"predictor": {"model": {**content["model"], "storageUri": f"{CHAT}-before"}}},
+    }
+    world, canary = SimpleNamespace(services=Services(target=target)), Canary.from_object(CANARY)
+    ((reason, text),) = await Obstacles(Fetching("other", "Complete", caches=uri), 30.0).to_run(canary, PLAN, world)
+    assert (reason, text.partition(" has ")[2]) == (ON_ITS_WAY, f"{shown} on 0 of 0 nodes")
+    ((reason, text),) = await Obstacles(Fetching(uri, caches="other"), 30.0).to_run(canary, PLAN, world)
+    assert (reason, text) == (ON_ITS_WAY, f"Job pull has not fetched {shown} yet")
