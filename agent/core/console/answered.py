@@ -10,7 +10,7 @@ import msgspec
 from agent.core.console.served import Seen, short
 from agent.core.console.table import BOLD, Paint, safe, table
 from agent.core.objects import ObjectKey
-from agent.core.rollout.ledger import SHARES, LedgerEntry, Outcome, Role, Share
+from agent.core.rollout.ledger import KEPT, SHARES, LedgerEntry, Outcome, Role, Share
 from agent.core.rollout.plan import TOTAL_WEIGHT
 from agent.core.rollout.quarantine import Reference
 
@@ -57,7 +57,7 @@ def answered(
         Answered(
             canary=entry.canary,
             role=entry.role,
-            share=None if at is None else _share(entry, chosen, at),
+            share=None if at is None or _is_in_gap(entries, at) else _share(entry, chosen, at),
             revision=entry.revision,
             since=entry.since,
             until=entry.until,
@@ -102,8 +102,17 @@ def _rows(period: Answered, at: datetime | None) -> Iterator[tuple[str, ...]]:
 
 def _share_text(period: Answered, at: datetime | None) -> str:
     if at is None and period.shares:
-        return f"≤ {max(share.percent for share in period.shares)}%"
+        known = [share.percent for share in period.shares if share.percent is not None]
+        return f"≤ {max(known)}%" if len(known) == len(period.shares) else "-"
     return "-" if period.share is None else f"{period.share}%"
+
+
+def _is_in_gap(entries: Sequence[LedgerEntry], at: datetime) -> bool:
+    """Whether canaries of that time may have been forgotten, while the primary beside them still serves."""
+    if len(entries) < KEPT or entries[-1].role != "primary" or entries[-1].until is not None:
+        return False
+    first = entries[-2].since
+    return first is not None and at < first
 
 
 def _share(entry: LedgerEntry, together: Sequence[LedgerEntry], at: datetime) -> int | None:

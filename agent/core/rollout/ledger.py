@@ -32,10 +32,10 @@ Models = Callable[[Role], Sequence[Reference] | None]
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """From `at` on a canary had `percent` of the traffic."""
+    """From `at` on a canary had `percent` of the traffic; None where nobody noted that."""
 
     at: datetime
-    percent: int
+    percent: int | None
 
 
 class Period(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -126,8 +126,8 @@ def kept(periods: Sequence[Period], before: Status, after: Status, models: Model
         result.append(Period(role="primary", revision=serving, since=since, models=_bounded(new)))
     if trying and _open(result, "canary") is None:
         result.append(Period(role="canary", revision=trying, since=at, models=_bounded(models("canary") or ())))
-    _note_share(result, after.canary_weight, at)
-    return tuple(result[-KEPT:])
+    _note_share(result, before.canary_weight, after.canary_weight, at)
+    return _cut(result)
 
 
 def proven(periods: Sequence[Period], references: Sequence[Reference]) -> Period | None:
@@ -164,12 +164,23 @@ def _end_trial(periods: list[Period], after: Status, serving: str, trying: str, 
     periods[periods.index(trial)] = msgspec.structs.replace(trial, until=at, outcome=outcome)
 
 
-def _note_share(periods: list[Period], percent: int, at: datetime) -> None:
+def _note_share(periods: list[Period], before: int, percent: int, at: datetime) -> None:
     trial = _open(periods, "canary")
-    if trial is None or percent == (trial.shares[-1].percent if trial.shares else 0):
+    if trial is None:
         return
-    shares = (*trial.shares, Share(at=at, percent=percent))[-SHARES:]
+    noted = trial.shares
+    if not noted and before and trial.since is not None and trial.since < at:
+        noted = (Share(at=trial.since, percent=None),)  # of a version that noted none, or of a tick that was cut off
+    if percent == (noted[-1].percent if noted else 0):
+        return
+    shares = (*noted, Share(at=at, percent=percent))[-SHARES:]
     periods[periods.index(trial)] = msgspec.structs.replace(trial, shares=shares)
+
+
+def _cut(periods: Sequence[Period]) -> tuple[Period, ...]:
+    """The last ones, with the primary that serves, however many canaries have been tried beside it."""
+    last, serving = tuple(periods[-KEPT:]), _open(periods, "primary")
+    return last if serving is None or serving in last else (serving, *last[1:])
 
 
 def _open(periods: Sequence[Period], role: Role) -> Period | None:

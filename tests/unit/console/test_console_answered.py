@@ -10,7 +10,7 @@ from agent.core.console.answered import Answered, answered, answered_table, begi
 from agent.core.console.served import Seen
 from agent.core.console.table import Paint
 from agent.core.objects import ObjectKey
-from agent.core.rollout.ledger import SHARES, LedgerEntry, Share
+from agent.core.rollout.ledger import KEPT, SHARES, LedgerEntry, Share
 from agent.core.rollout.quarantine import Reference
 
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
@@ -82,6 +82,20 @@ def test_what_is_not_known_is_not_made_up():
     assert at(1, [entry("canary", NEW, 0)]) == [], "the primary of that time has been forgotten"
     many = entry("canary", NEW, 0, shares=[(1 + number, number + 1) for number in range(SHARES)])
     assert [one.share for one in at(0.5, [many, before])] == [None, None], "earlier shares may have been forgotten"
+
+
+def test_a_share_that_nobody_noted_is_not_known():
+    entries = [entry("canary", NEW, 1, shares=[(1, None), (2, 30)]), entry("primary", OLD, 0)]
+    assert [[one.share for one in at(moment, entries)] for moment in (1.5, 2)] == [[None, None], [30, 70]]
+    (line, _) = list(answered_table(answered(entries, CHAT, (), None), None, Paint(False)))[3:]
+    assert line.split()[:2] == ["canary", "-"]
+
+
+def test_beside_a_primary_canaries_may_have_been_forgotten():
+    rejected = [entry("canary", NEW, 10 + number, 10.5 + number, "rejected") for number in range(KEPT - 1)]
+    entries = [*reversed(rejected), entry("primary", OLD, 0)]
+    assert [[one.share for one in at(moment, entries)] for moment in (5, 10.7)] == [[None], [100]]
+    assert [one.share for one in at(5, entries[1:])] == [100]
 
 
 def test_for_people_with_each_reference_in_a_line():

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from rollout_world import START, World, make_plan
 
 from agent.core.rollout.ledger import (
@@ -13,6 +14,7 @@ from agent.core.rollout.ledger import (
     SHARES,
     Period,
     Role,
+    Share,
     decode_ledger,
     encode_ledger,
     entries_of,
@@ -99,6 +101,35 @@ def test_of_many_shares_the_last_are_remembered() -> None:
     percents = [share.percent for share in book.periods[-1].shares]
     assert percents == list(range(percents[0], percents[0] + SHARES))
     assert percents[-1] == book.world.status.canary_weight
+
+
+def test_shares_of_a_version_that_noted_none_are_not_known() -> None:
+    book = Book()
+    book.until(Phase.INITIALIZED)
+    book.world.revision = "b"
+    while not book.world.status.canary_weight:
+        book.tick()
+    *before, trial = book.periods
+    book.periods = (*before, replace(trial, shares=()))
+    book.tick()
+    assert book.periods[-1].shares[0] == Share(at=trial.since, percent=None)
+    assert [share.percent for share in book.periods[-1].shares[1:]] == [book.world.status.canary_weight]
+    assert decode_ledger({LEDGER: encode_ledger(book.periods)}) == book.periods
+
+
+def test_the_primary_that_serves_is_kept_however_many_canaries_are_rejected_beside_it() -> None:
+    book = Book()
+    book.until(Phase.INITIALIZED)
+    book.tick()
+    (first,) = book.periods
+    book.world.bad = frozenset("xyz")
+    for number in range(KEPT + 3):
+        book.world.revision = "xyz"[number % 3]
+        book.until(Phase.PROGRESSING)
+        book.until(Phase.FAILED)
+    assert book.periods[0] == first
+    assert len(book.periods) == KEPT
+    assert [period.role for period in book.periods[1:]] == ["canary"] * (KEPT - 1)
 
 
 def test_superseded_and_reverted_in_mid_run() -> None:
