@@ -20,10 +20,10 @@ from agent.adapters.kube.ratelimit import RateLimit
 from agent.adapters.kube.transport import OnRequest
 from agent.assembly import Assembly
 from agent.core.rollout.view import RolloutView
-from agent.errors import WeirError
+from agent.errors import OperationError, WeirError
 from agent.runtime.heap import share_heap
 from agent.runtime.lag import LagProbe
-from agent.runtime.leadership import Elector, Timing
+from agent.runtime.leadership import Elector, LeaseRefused, Timing
 from agent.runtime.manager import Ended, Manager
 from agent.server.api import routes as api_routes
 from agent.server.listeners import metrics_routes, probe_routes, serving
@@ -124,13 +124,20 @@ async def _elector(settings: Settings, cluster: Cluster, count: OnRequest) -> As
         yield None
         return
     log = logging.named("leadership")
+
+    def on_problem(who: str, error: OperationError) -> None:
+        if isinstance(error, LeaseRefused):
+            log.error("cannot lead: the lease is refused", identity=who, error=error)
+        else:
+            log.info("lease problem", identity=who, error=error)
+
     namespace = election.namespace or settings.runtime_namespace or cluster.namespace
     async with KubeClient(cluster, limit=2, timeout=5.0, on_request=count) as client:
         yield Elector(
             KubeLease(client, namespace, settings.object_name("leader-election")),
             f"{socket.gethostname()}_{uuid.uuid4()}",
             Timing(duration=election.lease_duration, renew=election.renew_deadline, retry=election.retry_period),
-            on_problem=lambda who, error: log.info("lease problem", identity=who, error=error),
+            on_problem=on_problem,
             release_on_cancel=election.release_on_cancel,
         )
 

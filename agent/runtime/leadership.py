@@ -35,8 +35,12 @@ class LeaseTaken(OperationError):  # noqa: N818 - it reports a state, not a faul
     """Somebody else wrote the lease first."""
 
 
+class LeaseRefused(OperationError):  # noqa: N818 - it reports a state, not a fault
+    """We may not read or write the lease: nobody of us can lead until somebody allows it."""
+
+
 class LeaseStore(Protocol):
-    """Where the lease is. All raise OperationError."""
+    """Where the lease is. All raise OperationError, LeaseRefused among them."""
 
     async def get(self) -> LeaseRecord | None:
         """The record with its version, or None."""
@@ -85,6 +89,8 @@ class Elector:
         self.identity = identity
         self.timing = timing
         self.leading = asyncio.Event()
+        self.refused = ""
+        """Why the last answer about the lease was a refusal; empty if it was none."""
         self._store = store
         self._on_problem = on_problem
         self._release_on_cancel = release_on_cancel
@@ -172,10 +178,13 @@ class Elector:
         except LeaseTaken:
             # Seen at the next attempt.
             self._seen_version_is_old()
+            self.refused = ""
             return False
         except OperationError as error:
+            self.refused = error.message if isinstance(error, LeaseRefused) else self.refused
             self._on_problem(self.identity, error)
             return False
+        self.refused = ""
         if held:
             self._renewed_at = before
         return held

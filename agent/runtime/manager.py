@@ -103,7 +103,9 @@ class Manager:
         return Verdict(not silent, tuple(silent))
 
     def ready(self) -> Verdict:
-        """Whether this replica does its part: it leads, or stands by with synced watches."""
+        """Whether this replica does its part: it leads, or stands by with synced watches and may have the lease."""
+        if self.phase is Phase.STANDBY and self._elector is not None and self._elector.refused:
+            return Verdict(ok=False, problems=(f"cannot lead: {self._elector.refused}",))
         if self.phase in {Phase.LEADING, Phase.STANDBY}:
             return Verdict(ok=True)
         if self.phase is Phase.STOPPING:

@@ -12,7 +12,7 @@ import pytest
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.lease import KubeLease
 from agent.adapters.kube.resource import LEASES, Object
-from agent.runtime.leadership import Elector, LeaseRecord, LeaseTaken, Timing
+from agent.runtime.leadership import Elector, LeaseRecord, LeaseRefused, LeaseTaken, Timing
 from tests.kube.polling import until
 
 TIMING = Timing(duration=300.0, renew=200.0, retry=0.2, call=100.0)
@@ -142,3 +142,12 @@ async def test_the_record_survives_the_round_trip_and_is_locked(client: KubeClie
     with pytest.raises(LeaseTaken):
         await store.update(stale)
     assert await store.get() == renewed
+
+
+async def test_a_lease_that_may_not_be_had_names_the_role_that_is_missing(client: KubeClient, namespace: str) -> None:
+    moment = dt.datetime(2026, 11, 23, tzinfo=dt.UTC)
+    store = KubeLease(client.as_service_account(namespace, "weir"), namespace, "weir-leader-election")
+    record = LeaseRecord("me", 35.0, moment, moment, version="1")
+    for attempt in (store.get(), store.create(record), store.update(record)):
+        with pytest.raises(LeaseRefused, match=f"in namespace {namespace} a Role, .* the lease weir-leader-election"):
+            await attempt

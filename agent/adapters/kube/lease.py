@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from agent.adapters.kube.client import KubeClient
-from agent.adapters.kube.errors import Conflict
+from agent.adapters.kube.errors import Conflict, Forbidden
 from agent.adapters.kube.resource import LEASES, Object
-from agent.runtime.leadership import LeaseRecord, LeaseTaken
+from agent.errors import OperationError
+from agent.runtime.leadership import LeaseRecord, LeaseRefused, LeaseTaken
 
 
 class KubeLease:
@@ -24,8 +25,11 @@ class KubeLease:
         self._name = name
 
     async def get(self) -> LeaseRecord | None:
-        """The record, or None where the Lease does not exist."""
-        found = await self._client.find(LEASES, self._namespace, self._name)
+        """The record, or None where the Lease does not exist. Raises LeaseRefused, as the others do."""
+        try:
+            found = await self._client.find(LEASES, self._namespace, self._name)
+        except Forbidden as error:
+            raise self._refused(error) from None
         return None if found is None else record_of(found)
 
     async def create(self, record: LeaseRecord) -> LeaseRecord:
@@ -35,6 +39,8 @@ class KubeLease:
             return record_of(await self._client.create(LEASES, self._namespace, manifest))
         except Conflict as error:
             raise LeaseTaken(error.message) from None
+        except Forbidden as error:
+            raise self._refused(error) from None
 
     async def update(self, record: LeaseRecord) -> LeaseRecord:
         """Replace the Lease of that resource version. Raises LeaseTaken."""
@@ -42,6 +48,16 @@ class KubeLease:
             return record_of(await self._client.replace(LEASES, self._namespace, self._name, self._manifest(record)))
         except Conflict as error:
             raise LeaseTaken(error.message) from None
+        except Forbidden as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: Forbidden) -> OperationError:
+        if " cannot " not in error.message:
+            return error  # a quota, a webhook, a namespace that goes: they say themselves what is the matter
+        return LeaseRefused(
+            f"{error.message}; in namespace {self._namespace} a Role, bound to the agent's ServiceAccount, has to "
+            f"allow get and update of the lease {self._name}, and create of leases (group coordination.k8s.io)"
+        )
 
     def _manifest(self, record: LeaseRecord) -> Object:
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}

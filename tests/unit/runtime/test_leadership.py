@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agent.errors import OperationError
-from agent.runtime.leadership import Elector, LeaseRecord, LeaseTaken, Timing
+from agent.runtime.leadership import Elector, LeaseRecord, LeaseRefused, LeaseTaken, Timing
 from tests.unit.runtime.virtual_time import now, run
 
 
@@ -20,6 +20,7 @@ class Lease:
         self.record: LeaseRecord | None = None
         self.version = 0
         self.down = False
+        self.forbidden = False
         self.hanging = False
         self.lost_answers = 0
         self.delay = 0.01
@@ -45,6 +46,8 @@ class Lease:
         await asyncio.sleep(self.delay)
         if self.hanging:
             await asyncio.sleep(1e6)
+        if self.forbidden:
+            raise LeaseRefused("not allowed: a Role has to")
         if self.down:
             raise OperationError("the API server is away")
 

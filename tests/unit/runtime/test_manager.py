@@ -134,6 +134,26 @@ def test_nothing_leads_before_an_optional_watch_has_listed_or_was_refused(answer
     run(main())
 
 
+def test_who_may_not_have_the_lease_is_not_ready_and_says_so() -> None:
+    async def main() -> None:
+        lease = Lease()
+        lease.forbidden = True
+        rig = Rig([PAGE], elector=elector(lease, "one"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(rig.manager.run(rig.stop))
+            await asyncio.sleep(60)
+            assert rig.manager.phase is Phase.STANDBY
+            assert rig.manager.ready() == Verdict(ok=False, problems=("cannot lead: not allowed: a Role has to",))
+            assert rig.manager.health().ok
+            lease.forbidden = False
+            await asyncio.sleep(60)
+            assert rig.manager.phase is Phase.LEADING
+            assert rig.manager.ready().ok
+            rig.stop.set()
+
+    run(main())
+
+
 def test_a_standby_is_ready_and_does_nothing_until_it_leads() -> None:
     async def main() -> None:
         lease = Lease()
