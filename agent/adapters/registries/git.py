@@ -28,11 +28,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
         headers=access.authorization(),
         scope=access.scope,
     )
-    if answer.status in {401, 403}:
-        raise RegistryError("auth", "the Git server asks for credentials, or refuses those of the policy")
-    if answer.status in {404, 410}:
-        raise RegistryError("not-found", "the Git server has no such repository")
-    if answer.status != 200 or answer.headers.get("content-type") != f"application/x-{_SERVICE}-advertisement":
+    answer.expected("the Git server", "repository")
+    if answer.headers.get("content-type") != f"application/x-{_SERVICE}-advertisement":
         raise RegistryError("unreadable", "the server does not answer as a Git server does")
     return _meant(dict(_advertised(answer.body)), name)
 

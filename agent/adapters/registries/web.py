@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Collection
 from typing import Final
 
 from agent.adapters.registries.access import Access, Answer, RegistryError
@@ -23,7 +22,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     if answer.status in {405, 501}:
         headers["Range"] = "bytes=0-0"
         answer = await fetcher.get(canonical, endpoint=access.endpoint, headers=headers, scope=access.scope)
-    _require(answer, {200, 206})
+    if answer.status != 206:
+        answer.expected("the server", "file")
     return Found(digest=_digest(answer), size=_size(answer))
 
 
@@ -31,17 +31,7 @@ async def content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
     """A small file. Raises RegistryError."""
     headers = access.authorization()
     answer = await fetcher.get(canonical, endpoint=access.endpoint, headers=headers, scope=access.scope)
-    _require(answer, {200})
-    return answer.body
-
-
-def _require(answer: Answer, good: Collection[int]) -> None:
-    if answer.status in {401, 403}:
-        raise RegistryError("auth", "the server asks for credentials, or refuses those of the policy")
-    if answer.status in {404, 410}:
-        raise RegistryError("not-found", "the server has no such file")
-    if answer.status not in good:
-        raise RegistryError("unreadable", f"the server answers with status {answer.status}")
+    return answer.expected("the server", "file").body
 
 
 def _digest(answer: Answer) -> Digest:
