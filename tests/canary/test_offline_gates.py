@@ -204,7 +204,7 @@ async def test_a_server_that_asks_who_it_is_gets_the_credentials_of_a_secret(
         sent = request.headers.get("Authorization", "")
         if sent != "Bearer hush-hush":
             return web.Response(status=401, text=f"{sent} is nobody")
-        return web.json_response({"metrics": {"accuracy": 0.95}, "reason": f"asked by {sent}"})
+        return web.json_response({"metrics": {"accuracy": 0.95}, "verdict": "pass", "reason": f"asked by {sent}"})
 
     def secret(token: str) -> Object:
         metadata = {"name": "judge", "namespace": rollouts.namespace}

@@ -94,7 +94,7 @@ def observed(gate: Gate, job: Object, pods: Iterable[Object], left: Object | Non
     failure = ended.get("Failed")
     report, fault = _kept(name, left) if gate.in_config_map else pod_report(pods)
     if failure is None:
-        return Observed(gate=gate.name, completed=not fault, report=report, note=fault)
+        return Observed(gate=gate.name, completed=not fault, report=report, where=f"Job {name}", note=fault)
     why = f"Job {name} failed: {failure.get('message') or failure.get('reason')}"
     failed = failure.get("reason") != "DeadlineExceeded"
     return Observed(gate=gate.name, failed=failed, report=report, note="; ".join(filter(None, (why, fault))))

@@ -33,6 +33,8 @@ _LONGEST = 300
 _AT_IT = 202
 _SKEW = 300.0
 """Seconds that another machine's clock may be ahead."""
+_LISTED = 3
+"""Metrics that a message names."""
 _METRICS = 50
 """How many numbers of a report are kept, those with limits first."""
 
@@ -80,14 +82,15 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate as it was found: still running; completed, or failed, with the report if there is one; or none of these,
-    and so of no use. `note` says what is the matter."""
+    """A gate as it was found: still running; completed, or failed, with the report if there is one and the place where
+    it stands; or none of these, and so of no use. `note` says what is the matter."""
 
     gate: str
     running: bool = False
     completed: bool = False
     failed: bool = False
     report: Report | None = None
+    where: str = ""
     note: str = ""
 
 
@@ -144,25 +147,26 @@ def about(gate: Gate, data: Mapping[str, str], subjects: Collection[str]) -> Obs
     if report.subject not in subjects:
         other = f"is about {report.subject}" if report.subject else "names no subject"
         return Observed(gate=gate.name, note=f"{where}: the report {other}, not about {', '.join(sorted(subjects))}")
-    return Observed(gate=gate.name, completed=True, report=report)
+    return Observed(gate=gate.name, completed=True, report=report, where=where)
 
 
 def answered(gate: Gate, status: int, text: str, subjects: Collection[str]) -> Observed:
     """What a server's answer says: 202 that it is still at it, another 2xx that the body is the report; `status` 0 with
     the reason if there was none."""
+    where = without_secrets(gate.source)
     if status == _AT_IT:
-        return Observed(gate=gate.name, running=True, note=f"{without_secrets(gate.source)} is still evaluating")
+        return Observed(gate=gate.name, running=True, note=f"{where} is still evaluating")
     if status == 0:
-        return Observed(gate=gate.name, note=f"{without_secrets(gate.source)} cannot be asked: {_cut(text)}")
+        return Observed(gate=gate.name, note=f"{where} cannot be asked: {_cut(text)}")
     if not 200 <= status < 300:
-        return Observed(gate=gate.name, note=f"{without_secrets(gate.source)} answered {status}: {_cut(text)}")
+        return Observed(gate=gate.name, note=f"{where} answered {status}: {_cut(text)}")
     try:
         report = read_report(text) if text.strip() else Report()
     except ValueError as error:
-        return Observed(gate=gate.name, note=f"{without_secrets(gate.source)}: {error}")
+        return Observed(gate=gate.name, note=f"{where}: {error}")
     if report.subject and report.subject not in subjects:
-        return Observed(gate=gate.name, note=f"{without_secrets(gate.source)}: the report is about {report.subject}")
-    return Observed(gate=gate.name, completed=True, report=report)
+        return Observed(gate=gate.name, note=f"{where}: the report is about {report.subject}")
+    return Observed(gate=gate.name, completed=True, report=report, where=where)
 
 
 def opinion(gate: Gate, found: Observed, incumbent: Mapping[str, float] | None, now: datetime | None = None) -> Opinion:
@@ -230,11 +234,21 @@ def _answer(
         return Answer.UNKNOWN, "; ".join(filter(None, (report.reason, found.note)))
     if missing:
         return Answer.UNKNOWN, f"there is no {', '.join(missing)} in the report"
-    if report.bare and not kept:
-        return Answer.UNKNOWN, "the report states no verdict: add 'verdict' to it, or a limit for a metric to the gate"
+    if found.report is not None and report.verdict is None and not kept:
+        return Answer.UNKNOWN, _undecided(found.where, report)
     if weak := _too_weak(gate, report, now):
         return Answer.UNKNOWN, weak
     return Answer.PASS, "; ".join(kept) or report.reason
+
+
+def _undecided(where: str, report: Report) -> str:
+    """That nothing in the report was held against anything, and what to do about it."""
+    names = sorted(report.metrics)
+    more = ", …" if len(names) > _LISTED else ""
+    has = f"has {', '.join(names[:_LISTED])}{more}" if names else "has no metrics"
+    place = f" of {where}" if where else ""
+    remedy = "add 'verdict' to it, or min.METRIC or max.METRIC to the gate's metadata"
+    return f"the report{place} states no verdict and {has}, for which the gate has no limit: {remedy}"
 
 
 def _too_weak(gate: Gate, report: Report, now: datetime | None) -> str:

@@ -6,8 +6,8 @@
 All of it may be missing. The forms of other tools are told apart by the fields that only they have: LM Evaluation
 Harness, promptfoo, Inspect, garak, Great Expectations, Deepchecks, Evidently, an MLflow run, a benchmarked KAITO
 Workspace, JUnit's XML. Any other JSON, YAML or TOML, such as DVC's metrics, is its numbers, named by their path
-(`train.accuracy`). A line of an error message is YAML, too (`code: 503`), so numbers of YAML and TOML are `bare`: they
-say nothing unless there is a limit for one of them.
+(`train.accuracy`). They decide nothing by themselves: a line of an error message is YAML, too (`code: 503`). Nor does a
+suite in which nothing was tried, which tools tell as a success: its verdict is unknown.
 """
 
 from __future__ import annotations
@@ -38,8 +38,13 @@ _HUB_PROVIDERS: Final = ("hf", "vllm")
 """Inspect's names of what loads a model of the hub."""
 _OWN: Final = frozenset({"metrics", "verdict", "reason", "subject", "licence", "signature"})
 """Fields that tell the project's own form from plain numbers."""
-_STATED: Final = _OWN - {"reason"}
-"""Those of them that a text of errors has not by accident."""
+
+
+_CASES: Final = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
+"""Numbers of a testsuite of JUnit, and the elements that they are the numbers of."""
+_GOOD: Final = ("pass", "passed", "success", "warn", "warning")
+_BAD: Final = ("fail", "failed")
+"""How tests end that Deepchecks and Evidently tell of, in lower case."""
 
 
 class Answer(enum.StrEnum):
@@ -54,8 +59,7 @@ class Answer(enum.StrEnum):
 class Report(msgspec.Struct, frozen=True):
     """What an evaluation tells. `subject` is the reference that it was about; `licence` and `signature` are what was
     found with that: an SPDX identifier, and the file or object that signs it. `samples` is the number of questions that
-    the smallest of its tasks had, `at` when it was made. `bare`: what was YAML or TOML and has but numbers or a reason,
-    as any text with a colon may."""
+    the smallest of its tasks had, `at` when it was made."""
 
     metrics: Mapping[str, float] = {}
     verdict: Answer | None = None
@@ -65,7 +69,6 @@ class Report(msgspec.Struct, frozen=True):
     signature: str = ""
     samples: float | None = None
     at: datetime | None = None
-    bare: bool = False
 
 
 def read_report(text: str) -> Report:
@@ -87,19 +90,13 @@ def _told(text: str) -> Report:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         found = _written(text, error)
-        return _read(found, bare=not found.keys() & _STATED)
     if not isinstance(found, Mapping):
         raise ValueError("the report cannot be read: it is no JSON object")  # noqa: TRY004 - a text that is wrong
-    return _read(found, bare=False)
-
-
-def _read(found: Mapping[str, Any], *, bare: bool) -> Report:
     own = bool(found.keys() & _OWN)
     for holds, read in _FORMS if own else (*_LESS_THAN_OWN, *_FORMS):
         if holds(found):
             return read(found)
-    report = _own(found) if own else Report(metrics=dict(_numbers(found)))
-    return msgspec.structs.replace(report, bare=bare)
+    return _own(found) if own else Report(metrics=dict(_numbers(found)))
 
 
 def _written(text: str, error: Exception) -> Mapping[str, Any]:
@@ -197,12 +194,10 @@ def _lm_evaluation_harness(found: Mapping[str, Any]) -> Report:
 def _promptfoo(found: Mapping[str, Any]) -> Report:
     stats = found["results"]["stats"]
     metrics = {name: float(value) for name, value in stats.items() if _is_number(value)}
-    return Report(
-        metrics=metrics,
-        verdict=_verdict(metrics.get("failures", 0.0), metrics.get("errors", 0.0)),
-        samples=sum(metrics.get(name, 0.0) for name in ("successes", "failures", "errors")),
-        at=_moment(found["results"].get("timestamp")),
-    )
+    good, bad, broken = (metrics.get(name, 0.0) for name in ("successes", "failures", "errors"))
+    verdict, reason = _judged(good, bad, broken)
+    at = _moment(found["results"].get("timestamp"))
+    return Report(metrics=metrics, verdict=verdict, reason=reason, samples=good + bad + broken, at=at)
 
 
 def _inspect(found: Mapping[str, Any]) -> Report:
@@ -247,12 +242,18 @@ def _kaito(found: Mapping[str, Any]) -> Report:
 
 
 def _great_expectations(found: Mapping[str, Any]) -> Report:
+    """A suite of no expectations is a success to it."""
     metrics = {name: float(value) for name, value in found["statistics"].items() if _is_number(value)}
-    return Report(metrics=metrics, verdict=Answer.PASS if found["success"] is True else Answer.FAIL)
+    evaluated = metrics.get("evaluated_expectations", len(_objects(found.get("results"))))
+    verdict, reason = _judged(evaluated if found["success"] else 0.0, 0.0 if found["success"] else 1.0, 0.0)
+    return Report(metrics=metrics, verdict=verdict, reason=reason)
 
 
 def _deepchecks(found: Mapping[str, Any]) -> Report:
-    checked = [item for result in _objects(found["results"]) for item in _objects(result.get("conditions_results"))]
+    """Its conditions; a check that could not be run has an error in their place."""
+    results = _objects(found["results"])
+    checked = [item for result in results for item in _objects(result.get("conditions_results"))]
+    checked += [{"Status": "ERROR"} for result in results if result.get("type") == "CheckFailure"]
     return _counted(str(item.get("Status") or "") for item in checked)
 
 
@@ -288,39 +289,47 @@ def _junit(text: str) -> Report:
     suites = [root] if root.tag == "testsuite" else root.findall("testsuite")
     if not suites:
         raise ValueError("the report cannot be read: it is XML, but has no testsuite")
-    metrics = {name: _sum(suites, name) for name in ("tests", "failures", "errors", "skipped")}
-    if not metrics["tests"]:
-        return Report(metrics=metrics, verdict=Answer.UNKNOWN, reason="no test was run")
+    metrics = {name: sum(_number_of(suite, name) for suite in suites) for name in _CASES}
+    disabled = sum(_number_of(suite, "disabled") for suite in suites)
+    bad = metrics["failures"] + metrics["errors"]
+    verdict, reason = _judged(metrics["tests"] - metrics["skipped"] - disabled - bad, bad, 0.0)
     times = [moment for suite in suites if (moment := _moment(suite.get("timestamp")))]
     return Report(
         metrics=metrics,
-        verdict=_verdict(metrics["failures"] + metrics["errors"], 0.0),
+        verdict=verdict,
+        reason=reason,
         samples=metrics["tests"],
         at=min(times, default=None),
     )
 
 
-def _sum(suites: Iterable[ET.Element], name: str) -> float:
+def _number_of(suite: ET.Element, name: str) -> float:
+    """What a testsuite says of its cases, else what the cases say themselves."""
+    if name not in suite.keys():  # noqa: SIM118 - an element, whose items are its children
+        return float(len(suite.findall(f".//{_CASES[name]}"))) if name in _CASES else 0.0
     try:
-        return float(sum(int(suite.get(name) or 0) for suite in suites))
+        return float(int(suite.get(name) or 0))
     except ValueError:
         raise ValueError(f"the report cannot be read: a testsuite's {name} is no number") from None
 
 
 def _counted(statuses: Iterable[str]) -> Report:
-    """Tests by how they ended; one that could not be run leaves it open, if no other has failed."""
+    """Tests by how they ended; one of which that is not known leaves it open, if no other has failed."""
     counts = Counter(status.lower() for status in statuses)
-    bad, broken = counts["fail"] + counts["failed"], counts["error"]
-    metrics = {"tests": float(sum(counts.values())), "failures": float(bad), "errors": float(broken)}
-    if not counts:
-        return Report(metrics=metrics, verdict=Answer.UNKNOWN, reason="no test was run")
-    return Report(metrics=metrics, verdict=_verdict(bad, broken))
+    good, bad, skipped = (sum(counts[word] for word in words) for words in (_GOOD, _BAD, ("skipped",)))
+    total = counts.total()
+    metrics = {"tests": float(total), "failures": float(bad), "errors": float(counts["error"])}
+    verdict, reason = _judged(good, bad, total - good - bad - skipped)
+    return Report(metrics=metrics, verdict=verdict, reason=reason)
 
 
-def _verdict(failed: float, broken: float) -> Answer:
-    if failed:
-        return Answer.FAIL
-    return Answer.UNKNOWN if broken else Answer.PASS
+def _judged(good: float, bad: float, broken: float) -> tuple[Answer, str]:
+    """A verdict over tests and its reason: those that could not be run leave it open, as does that there are none."""
+    if bad > 0:
+        return Answer.FAIL, ""
+    if broken > 0:
+        return Answer.UNKNOWN, f"{broken:.0f} of the tests could not be run"
+    return (Answer.PASS, "") if good > 0 else (Answer.UNKNOWN, "no test was run")
 
 
 def _numbers(found: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from rollout_world import World, make_plan
 
@@ -244,13 +245,26 @@ def test_a_licence_and_a_signature_can_be_asked_for(report, answer, text):
 @pytest.mark.parametrize(
     ("report", "answer", "text"),
     [
-        (Report(samples=500, at=AT - timedelta(hours=1)), Answer.PASS, ""),
-        (Report(samples=499, at=AT), Answer.UNKNOWN, "the report is of 499 samples, fewer than 500"),
-        (Report(at=AT), Answer.UNKNOWN, "how many samples it is: add 'samples'"),
-        (Report(samples=500), Answer.UNKNOWN, "when it was made: add 'at'"),
-        (Report(samples=500, at=AT - timedelta(hours=2)), Answer.UNKNOWN, "7200 s ago, more than 3600 s"),
-        (Report(samples=500, at=AT + timedelta(minutes=4)), Answer.PASS, ""),
-        (Report(samples=500, at=AT + timedelta(minutes=6)), Answer.UNKNOWN, "which is in the future"),
+        (Report(verdict=Answer.PASS, samples=500, at=AT - timedelta(hours=1)), Answer.PASS, ""),
+        (Report({"accuracy": 0.9}, samples=500, at=AT - timedelta(hours=1)), Answer.UNKNOWN, "states no verdict"),
+        (
+            Report(verdict=Answer.PASS, samples=499, at=AT),
+            Answer.UNKNOWN,
+            "the report is of 499 samples, fewer than 500",
+        ),
+        (Report(verdict=Answer.PASS, at=AT), Answer.UNKNOWN, "how many samples it is: add 'samples'"),
+        (Report(verdict=Answer.PASS, samples=500), Answer.UNKNOWN, "when it was made: add 'at'"),
+        (
+            Report(verdict=Answer.PASS, samples=500, at=AT - timedelta(hours=2)),
+            Answer.UNKNOWN,
+            "7200 s ago, more than 3600 s",
+        ),
+        (Report(verdict=Answer.PASS, samples=500, at=AT + timedelta(minutes=4)), Answer.PASS, ""),
+        (
+            Report(verdict=Answer.PASS, samples=500, at=AT + timedelta(minutes=6)),
+            Answer.UNKNOWN,
+            "which is in the future",
+        ),
         (Report(samples=1, verdict=Answer.FAIL), Answer.FAIL, ""),
     ],
 )
@@ -266,10 +280,10 @@ def test_a_rollout_knows_how_old_a_report_is():
     world.run(2)
     world.revision = "b"
     world.tick()
-    world.gates = {"evaluation": reported(report=Report(at=world.now - timedelta(hours=2)))}
+    world.gates = {"evaluation": reported(report=Report(verdict=Answer.PASS, at=world.now - timedelta(hours=2)))}
     assert world.tick() == "waiting for gates"
     assert world.status.condition("Blocked").reason == "GateUnknown"
-    world.gates = {"evaluation": reported(report=Report(at=world.now))}
+    world.gates = {"evaluation": reported(report=Report(verdict=Answer.PASS, at=world.now))}
     assert world.tick() == "advance"
 
 
@@ -295,12 +309,20 @@ def test_what_a_server_says(status, body, answer, text):
     assert "token" not in said.text
 
 
+REMEDY = "for which the gate has no limit: add 'verdict' to it, or min.METRIC or max.METRIC to the gate's metadata"
 NUMBERS = [
     "Error: 500",
     "upstream connect error: 111",
     "code: 503\nmessage: x",
     "reason: busy\ncode: 503",
     "code = 503",
+    '{"accuracy": 0.95}',
+    '{"code": 500, "message": "x"}',
+    "metrics: {accuracy: 0.95}",
+    '{"results": {"arc": {"acc,none": 0.93}}, "config": {}}',
+    '{"entry_type": "eval", "probe": "a", "detector": "b", "passed": 0, "total": 9}',
+    "{}",
+    '{"reason": "busy"}',
 ]
 
 
@@ -311,18 +333,38 @@ NUMBERS = [
         ("accuracy: 0.95", {"accuracy": Limits(minimum=0.9)}, Answer.PASS),
         ("accuracy: 0.85", {"accuracy": Limits(minimum=0.9)}, Answer.FAIL),
         ("code: 503", {"accuracy": Limits(minimum=0.9)}, Answer.UNKNOWN),
-        ("metrics: {accuracy: 0.95}", {}, Answer.PASS),
         ("verdict: pass\ncode: 200", {}, Answer.PASS),
-        ('{"accuracy": 0.95}', {}, Answer.PASS),
+        ('{"accuracy": 0.99}', {"accuracy": Limits(minimum=0.9)}, Answer.PASS),
+        ('<testsuite tests="1"/>', {}, Answer.PASS),
     ],
 )
-def test_numbers_in_a_plain_text_are_no_verdict(text, limits, answer):
+def test_numbers_that_nobody_asked_for_are_no_verdict(text, limits, answer):
     server = gate(kind="gate+https", source="https://judge.example.org/score", limits=limits)
     of_server = opinion(server, answered(server, 200, text, frozenset()), None)
     assert of_server.answer is answer
     plain = gate(limits=limits)
-    assert opinion(plain, observed(plain, ended("Complete"), [pod(text)]), None) == of_server
-    assert ("states no verdict" in of_server.text) is (text in NUMBERS)
+    of_job = opinion(plain, observed(plain, ended("Complete"), [pod(text)]), None)
+    assert (of_job.answer, of_job.metrics) == (answer, of_server.metrics)
+    assert (REMEDY in of_server.text) is (REMEDY in of_job.text) is (text in NUMBERS)
+
+
+def test_a_report_that_decides_nothing_is_named_with_the_remedy():
+    metrics = '{"metrics": {"a": 1, "b": 2, "c": 3, "d": 4}, "subject": "hf://org/b@2"}'
+    plain = msgspec.structs.replace(REPORT, limits={})
+    said = opinion(plain, about(plain, {"chat.json": metrics}, {"hf://org/b@2"}), None)
+    has = "the report of ConfigMap scores, key chat.json states no verdict and has a, b, c, …"
+    assert (said.answer, said.text) == (Answer.UNKNOWN, f"{has}, {REMEDY}")
+    server = gate(kind="gate+https", source="https://key:word@judge.example.org/score", limits={})
+    said = opinion(server, answered(server, 200, "", frozenset()), None)
+    has = "the report of https://judge.example.org/score states no verdict and has no metrics"
+    assert (said.answer, said.text) == (Answer.UNKNOWN, f"{has}, {REMEDY}")
+    world = World(make_plan(gates=(gate(limits={}),)))
+    world.run(2)
+    world.revision = "b"
+    world.tick()
+    world.gates = {"evaluation": reported(where="Job j")}
+    assert world.tick() == "waiting for gates"
+    assert "gate evaluation: the report of Job j states no verdict" in world.status.condition("Blocked").message
 
 
 def canary(*webhooks: dict) -> Canary:

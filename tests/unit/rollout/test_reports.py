@@ -105,10 +105,10 @@ ATTACKED = {"dan.Dan_11_0.dan.DAN": 0.6, "encoding.Hex.encoding.DecodeMatch": 1.
         (GARAK, Report({**ATTACKED, "passed": 11.0, "failures": 2.0, "total": 13.0}, samples=0.0, at=AT)),
         (GARAK.splitlines()[2], Report({"dan.Dan_11_0.dan.DAN": 0.6, **COUNTED}, samples=5.0)),
         (GARAK.splitlines()[1], Report(verdict=Answer.UNKNOWN, reason="no probe was evaluated")),
-        ("accuracy: 0.9\ntrain:\n  loss: .5\n  name: x\n", Report({"accuracy": 0.9, "train.loss": 0.5}, bare=True)),
-        ('accuracy = 0.9\n[train]\nloss = 0.5\nname = "x"\n', Report({"accuracy": 0.9, "train.loss": 0.5}, bare=True)),
-        ("[train]\nloss = nan\nstep = 1\n", Report({"train.step": 1.0}, bare=True)),
-        ("reason: overloaded\ncode: 503\n", Report(reason="overloaded", bare=True)),
+        ("accuracy: 0.9\ntrain:\n  loss: .5\n  name: x\n", Report({"accuracy": 0.9, "train.loss": 0.5})),
+        ('accuracy = 0.9\n[train]\nloss = 0.5\nname = "x"\n', Report({"accuracy": 0.9, "train.loss": 0.5})),
+        ("[train]\nloss = nan\nstep = 1\n", Report({"train.step": 1.0})),
+        ("reason: overloaded\ncode: 503\n", Report(reason="overloaded")),
         ("metrics: {a: 1}\nat: 2026-11-30\nsamples: .nan\n", Report({"a": 1.0}, at=DAY)),
         ('{"entry_type": "eval", "passed": 1, "total": 1, "verdict": "fail"}', Report(verdict=Answer.FAIL)),
         ("metrics: {a: 1}\nverdict: pass\nat: 2026-11-30T08:00:00Z\n",
@@ -148,7 +148,12 @@ def test_lines_yaml_and_toml(text: str, report: Report) -> None:
         ),
         (
             {"results": {"stats": {"successes": 9, "failures": 0, "errors": 2}}},
-            Report({"successes": 9.0, "failures": 0.0, "errors": 2.0}, verdict=Answer.UNKNOWN, samples=11.0),
+            Report(
+                {"successes": 9.0, "failures": 0.0, "errors": 2.0},
+                verdict=Answer.UNKNOWN,
+                reason="2 of the tests could not be run",
+                samples=11.0,
+            ),
         ),
         (
             EXPECTATIONS,
@@ -167,7 +172,11 @@ def test_lines_yaml_and_toml(text: str, report: Report) -> None:
         ),
         (
             deepchecks("ERROR"),
-            Report(metrics={"tests": 1.0, "failures": 0.0, "errors": 1.0}, verdict=Answer.UNKNOWN),
+            Report(
+                metrics={"tests": 1.0, "failures": 0.0, "errors": 1.0},
+                verdict=Answer.UNKNOWN,
+                reason="1 of the tests could not be run",
+            ),
         ),
         (
             evidently("SUCCESS", "SUCCESS"),
@@ -202,7 +211,7 @@ def test_lines_yaml_and_toml(text: str, report: Report) -> None:
         ({"samples": 12, "at": 3}, Report({"samples": 12.0, "at": 3.0})),
         ({"metrics": {}, "samples": [{"id": 1}], "at": 1796025600}, Report(at=AT)),
         ({"metrics": {}, "samples": "1200", "at": "2026-11-30"}, Report(at=DAY)),
-        ({"metrics": {}, "samples": -1, "at": "yesterday", "bare": True}, Report()),
+        ({"metrics": {}, "samples": -1, "at": "yesterday"}, Report()),
         (
             {"status": "success", "eval": {"task": "x"}, "subject": "s", "metrics": {"a": 1}, "verdict": "fail"},
             Report({"a": 1.0}, verdict=Answer.FAIL, subject="s"),
@@ -221,10 +230,49 @@ def test_each_tool_is_told_by_its_own_fields(found: dict[str, Any], report: Repo
         ('<testsuites><testsuite tests="2" failures="1"/><testsuite tests="1"/></testsuites>', Answer.FAIL),
         ('<?xml version="1.0"?>\n<testsuites><testsuite tests="2" errors="1"/></testsuites>', Answer.FAIL),
         ('<testsuite tests="0"/>', Answer.UNKNOWN),
+        ("<testsuite/>", Answer.UNKNOWN),
+        ('<testsuite tests="2" skipped="2"/>', Answer.UNKNOWN),
+        ('<testsuite tests="2" skipped="1" disabled="1"/>', Answer.UNKNOWN),
+        ('<testsuites><testsuite tests="2" skipped="2"/><testsuite tests="1"/></testsuites>', Answer.PASS),
+        ('<testsuite tests="2"><testcase/><testcase><failure/></testcase></testsuite>', Answer.FAIL),
+        ("<testsuite><testcase/><testcase><error/></testcase></testsuite>", Answer.FAIL),
+        ("<testsuite><testcase/><testcase/></testsuite>", Answer.PASS),
+        ("<testsuite><testcase><skipped/></testcase></testsuite>", Answer.UNKNOWN),
     ],
 )
 def test_junit(text: str, verdict: Answer) -> None:
     assert read_report(text).verdict is verdict
+
+
+NOTHING_EVALUATED = {"success": True, "statistics": {"evaluated_expectations": 0, "success_percent": None}}
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        ({"results": {"stats": {"successes": 0, "failures": 0, "errors": 0}}}, Answer.UNKNOWN),
+        ({"results": {"stats": {}}}, Answer.UNKNOWN),
+        (NOTHING_EVALUATED, Answer.UNKNOWN),
+        ({**NOTHING_EVALUATED, "statistics": {}, "results": []}, Answer.UNKNOWN),
+        ({**NOTHING_EVALUATED, "statistics": {}, "results": [{"success": True}]}, Answer.PASS),
+        ({**EXPECTATIONS, "success": True}, Answer.PASS),
+        ({**NOTHING_EVALUATED, "success": False}, Answer.FAIL),
+        (deepchecks(), Answer.UNKNOWN),
+        (deepchecks("PASS", ""), Answer.UNKNOWN),
+        (
+            {"type": "SuiteResult", "results": [*deepchecks("PASS")["results"], {"type": "CheckFailure"}]},
+            Answer.UNKNOWN,
+        ),
+        (evidently("SKIPPED", "SKIPPED"), Answer.UNKNOWN),
+        (evidently("SKIPPED", "SUCCESS"), Answer.PASS),
+        (evidently("PENDING", "SUCCESS"), Answer.UNKNOWN),
+        (evidently("PENDING", "FAIL"), Answer.FAIL),
+        ({"results": {}, "versions": {}}, None),
+        ({}, None),
+    ],
+)
+def test_where_nothing_was_tried_nothing_has_passed(found: dict[str, Any], verdict: Answer | None) -> None:
+    assert read_report(json.dumps(found)).verdict is verdict
 
 
 def test_junit_says_how_many_and_when() -> None:
