@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -16,6 +16,7 @@ from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.controllers.resolution import Resolution, interval_of
 from agent.controllers.telling import EVENTS_PER_PASS, Teller, is_sight, worth_an_event
 from agent.core.models import ChangeRecord, Ref
+from agent.core.policy import judging
 from agent.telemetry.events import Involved, reference_to
 
 Key = tuple[str, str]
@@ -30,24 +31,25 @@ _TURNS: Final = 32
 class Subject(NamedTuple):
     """Who is told of changes, and by which revision of which source (`Kind/namespace/name`) they come.
 
-    Changed files come by no Kustomization. `first` if nothing had been applied before.
+    Changed files come by no Kustomization. `policies` say whom to ask, and what is told especially. `first` if nothing
+    had been applied before.
     """
 
     involved: Involved
     source: str
     revision: str
     kustomization: Kustomization | None = None
+    policies: Sequence[ChangePolicy] = ()
     first: bool = False
 
 
 class Question(NamedTuple):
     """References that registries may know more about, and how the records read with their answers.
 
-    `policies` say whom to ask; `url` is the address of the repository that the references are from.
+    `url` is the address of the repository that the references are from.
     """
 
     refs: Sequence[Ref]
-    policies: Sequence[ChangePolicy]
     records: Callable[[Mapping[str, Ref]], Awaitable[Sequence[ChangeRecord]]]
     url: str = ""
 
@@ -61,14 +63,28 @@ class _Asked:
 
 
 class Announcer:
-    """Records are in the log at once, as their text has them; those that registries know more of are replaced."""
+    """Records are in the log at once, as their text has them; those that registries know more of are replaced.
+
+    `policies` are all that there are. `learned` is called when registries have had their time for the changes of a
+    Kustomization.
+    """
 
     def __init__(
-        self, log: ChangeLog, teller: Teller, resolution: Resolution, whom: Whom, *, turns: int = _TURNS
+        self,
+        log: ChangeLog,
+        teller: Teller,
+        resolution: Resolution,
+        whom: Whom,
+        *,
+        policies: Callable[[], Iterable[ChangePolicy]] = tuple,
+        learned: Callable[[Key], None] = lambda _key: None,
+        turns: int = _TURNS,
     ) -> None:
         self._log = log
         self._teller = teller
         self._whom = whom
+        self._policies = policies
+        self._learned = learned
         self._turns = asyncio.Semaphore(turns)
         self._resolution = resolution
         self._unannounced: dict[Key, tuple[ChangeEntry, ...]] = {}
@@ -112,20 +128,26 @@ class Announcer:
                 continue
             kustomization = about if isinstance(about, Kustomization) else None
             first = entries[0].record.commit.old is None
-            subject = Subject(reference_to(about), source, revision, kustomization, first=first)
+            policies = self._about(kustomization) if kustomization is not None else ()
+            subject = Subject(reference_to(about), source, revision, kustomization, policies, first)
             self._leave_for_objects(subject, tuple(entries))
             await self._tell(subject, tuple(entries))
+
+    def _about(self, kustomization: Kustomization) -> Sequence[ChangePolicy]:
+        found = judging.about(self._policies(), kustomization.namespace, kustomization.metadata.labels)
+        return [policy for policy in found if not judging.fault(policy)]
 
     async def announce(
         self, subject: Subject, records: Sequence[ChangeRecord], question: Question | None = None
     ) -> None:
         """Take note of the records, and tell of those that are new: at once, if nobody is to be asked about them."""
         fresh = self._teller.add(records, subject.kustomization, subject.source, subject.revision)
-        if not fresh or question is None or not question.refs or interval_of(question.policies) is None:
+        if not fresh or question is None or not question.refs or interval_of(subject.policies) is None:
             self._leave_for_objects(subject, fresh)
             await self._tell(subject, fresh)
             return
         asked = _Asked(fresh)
+        self._log.ask(fresh)
         if subject.kustomization is not None:
             self._asked.setdefault(_key(subject.kustomization), []).append(asked)
         task = asyncio.create_task(self._answered(subject, asked, question), name="answers of registries")
@@ -145,17 +167,19 @@ class Announcer:
         await self._teller.keep(asked.fresh)
         fresh = asked.fresh
         try:
-            records = await self._answers(question)
+            records = await self._answers(subject, question)
             if records is not None:
                 fresh = self._teller.complete(
                     asked.fresh, records, subject.kustomization, subject.source, subject.revision
                 )
         except Exception:  # noqa: BLE001 - what the text says is told all the same
             structlog.get_logger().exception("answers of registries cannot be told", revision=subject.revision)
+        self._log.answered(asked.fresh)
         if subject.kustomization is not None:
-            waiting = self._asked.get(_key(subject.kustomization), [])
-            if asked in waiting:
+            key = _key(subject.kustomization)
+            if asked in (waiting := self._asked.get(key, [])):
                 waiting.remove(asked)
+                self._learned(key)
         if asked.applied is None:
             self._leave_for_objects(subject, fresh)
         await self._tell(subject, fresh)
@@ -163,9 +187,9 @@ class Announcer:
             for entry in worth_an_event(_changes(subject, fresh)):
                 self._teller.on_object(asked.applied, entry)
 
-    async def _answers(self, question: Question) -> Sequence[ChangeRecord] | None:
+    async def _answers(self, subject: Subject, question: Question) -> Sequence[ChangeRecord] | None:
         """The records with what registries say; None if they say nothing, or the agent ends before they do."""
-        asking = asyncio.create_task(self._asked_in_turn(question))
+        asking = asyncio.create_task(self._asked_in_turn(subject, question))
         ended = asyncio.create_task(self._ended.wait())
         try:
             await asyncio.wait({asking, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -174,9 +198,9 @@ class Announcer:
             asking.cancel()
             ended.cancel()
 
-    async def _asked_in_turn(self, question: Question) -> Sequence[ChangeRecord] | None:
+    async def _asked_in_turn(self, subject: Subject, question: Question) -> Sequence[ChangeRecord] | None:
         async with self._turns:
-            found = await self._resolution.resolved(question.refs, question.policies, source=question.url)
+            found = await self._resolution.resolved(question.refs, subject.policies, source=question.url)
             return await question.records(found) if found else None
 
     def _leave_for_objects(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> None:
@@ -189,6 +213,8 @@ class Announcer:
             self._teller.sights(subject.involved, fresh)
         for entry in worth_an_event(_changes(subject, fresh)):
             self._teller.event(subject.involved, entry)
+        if subject.kustomization is not None:
+            self._teller.alert(subject.involved, fresh, subject.policies)
         await self._teller.tell(fresh)
 
 

@@ -65,6 +65,7 @@ class ChangeLog:
         self._served: dict[tuple[ObjectKey, str], dict[str, str]] = {}
         self._journal = journal
         self._withdrawn: list[Mark] = []
+        self._asked: set[Mark] = set()
         self._superseded: dict[Mark, None] = {}
         self._untold: dict[Mark, None] = {}
         self._told: dict[Mark, None] = {}
@@ -149,6 +150,18 @@ class ChangeLog:
         self._withdrawn += sorted(gone)
         self._note(self._superseded, sorted(gone - {_mark(entry) for entry in fresh}))
         return tuple(fresh)
+
+    def ask(self, entries: Iterable[ChangeEntry]) -> None:
+        """Registries may say more of these entries; until then they are what their text says."""
+        self._asked.update(map(_mark, entries))
+
+    def answered(self, entries: Iterable[ChangeEntry]) -> None:
+        """Nobody is asked about these entries any more."""
+        self._asked.difference_update(map(_mark, entries))
+
+    def is_asked(self, entry: ChangeEntry) -> bool:
+        """Whether an entry may yet turn out to be about something else, or nothing."""
+        return _mark(entry) in self._asked
 
     def lines(self) -> list[bytes]:
         """All entries as JSON, oldest first, after those in whose place some of them have come, and those untold.

@@ -80,8 +80,8 @@ class ChangeRecorder:
         self._policies = policies
         self._resolution = resolution
         self.teller = Teller(log, live, events, metrics, triggers=triggers)
-        self.announcer = Announcer(log, self.teller, resolution, whom)
         self.applied = AppliedObjects()
+        self.announcer = Announcer(log, self.teller, resolution, whom, policies=policies, learned=self.applied.moved)
         self.moves = ContentMoves(
             log,
             self.teller,
@@ -171,9 +171,9 @@ class ChangeRecorder:
             structlog.get_logger().exception("changes of models and data cannot be told", revision=source.revision)
             return Detected(source.revision, None, new=True)
         involved, name = reference_to(kustomization), source_name(kustomization)
-        subject = Subject(involved, name, source.revision, kustomization, first=base is None)
+        subject = Subject(involved, name, source.revision, kustomization, policies, first=base is None)
         told = _shown(records, exposed, policies)
-        await self.announcer.announce(subject, told, Question(later, policies, shown_with))
+        await self.announcer.announce(subject, told, Question(later, shown_with))
         return Detected(source.revision, tuple(told), new=True)
 
     def _comparing(
@@ -263,8 +263,8 @@ class ChangeRecorder:
 
         records = await records_with({})
         refs = [record.new for record in records if record.new is not None]
-        question = Question(refs, policies, records_with, url)
-        await self.announcer.announce(Subject(involved, source, snapshot.revision), records, question)
+        subject = Subject(involved, source, snapshot.revision, policies=policies)
+        await self.announcer.announce(subject, records, Question(refs, records_with, url))
 
     async def _comparison(
         self, snapshot: SourceSnapshot, source: str, old: str, commit: Commit, rules: Rules
@@ -332,8 +332,8 @@ class ChangeRecorder:
 def _asked_about(records: Sequence[ChangeRecord], policies: Sequence[ChangePolicy]) -> tuple[list[Ref], list[Ref]]:
     """The references that registries may know more about: those that the apply waits for, and the others.
 
-    It waits for what floats, since nothing else says what it is about to become; for what decides what policies do
-    about a change; and for what a Canary tries, since the time for loading it is settled when its run begins. What
+    It waits for what floats, since nothing else says what it is about to become; for what decides whether policies let
+    a change through; and for what a Canary tries, since the time for loading it is settled when its run begins. What
     floats on the old side is what it was when it was last looked at: by now it may mean the new content.
     """
     awaited: list[Ref] = []

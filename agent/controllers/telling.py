@@ -11,7 +11,7 @@ import structlog
 
 from agent.adapters.kube.events import MESSAGE_LIMIT
 from agent.adapters.kube.live import LiveIndex
-from agent.api.changepolicy import KindName
+from agent.api.changepolicy import ChangePolicy, KindName
 from agent.api.datatrigger import DataTrigger
 from agent.api.gitrepository import GitRepository
 from agent.api.kustomization import Kustomization
@@ -21,6 +21,7 @@ from agent.controllers.sources import SOURCE_COMPONENT
 from agent.core.models import ChangeRecord
 from agent.core.models.ref import is_absent
 from agent.core.objects import ObjectKey
+from agent.core.policy.judging import LISTED, alerts, listed
 from agent.core.trigger.selection import with_jobs
 from agent.telemetry.events import EventRecorder, EventType, Involved, ObjectReference
 from agent.telemetry.metrics import Metrics
@@ -28,6 +29,8 @@ from agent.telemetry.metrics import Metrics
 EVENTS_PER_PASS = 50
 SIGHTS = "ReferencesAdded"
 """The reason of the event about all references that a first sync finds."""
+ALERT = "PolicyAlert"
+"""The reason of the event about what policies ask to be told especially."""
 _TURN = 50
 _QUIET = frozenset({"scale", "traffic"})
 _WARNINGS = frozenset({"parse-error", "floated", "pin-lost", "stale-serving"})
@@ -147,6 +150,16 @@ class Teller:
             self.event(involved, seen[0])
         elif seen:
             self._event(involved, "Normal", SIGHTS, *_summary(seen))
+
+    def alert(self, involved: Involved, entries: Iterable[ChangeEntry], policies: Sequence[ChangePolicy]) -> None:
+        """One event about what rules of the policies have as an alert."""
+        warned = [(line, entry) for entry in entries for line in alerts(policies, entry.record)]
+        if not warned:
+            return
+        text = listed([line for line, _ in warned])
+        named = {entry.record.id: entry for _, entry in warned[:LISTED]}
+        structlog.get_logger().info(text, reason=ALERT, revision=warned[0][1].revision)
+        self._event(involved, "Warning", ALERT, text, tuple(named.values()))
 
     def _event(
         self, involved: Involved, kind: EventType, reason: str, text: str, entries: Sequence[ChangeEntry]

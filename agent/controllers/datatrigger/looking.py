@@ -36,10 +36,14 @@ class _Looked(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    """What policies have a trigger run: with what stood there before, and the slots that it has of that already."""
+    """What policies have a trigger run: with what stood there before, and the slots that it has of that already.
+
+    Where it is `open`, registries are asked whether some of it has other content at all.
+    """
 
     new: Mapping[Mark, Ref | None]
     standing: Mapping[Mark, TriggerSlot]
+    open: bool = False
 
     def of(self, places: Collection[Place]) -> list[Place]:
         """Those of the places that are sent, each with what it changed from."""
@@ -136,6 +140,8 @@ class Lookout:
         by_policies: _Sent | None,
     ) -> Sighting | None:
         key = (kustomization.namespace, kustomization.name)
+        if by_policies is not None and by_policies.open:
+            return None
         applied, version = self._applied.get(key), self._applied.version(key)
         if applied is None or (versions.get(key) == version and seen):
             return None
@@ -174,11 +180,12 @@ class Lookout:
             kustomization, entries = self._kustomizations.get(trigger.namespace, name), changed.get(name, ())
             if kustomization is None:
                 continue
-            fresh = (entry for entry in entries if made is None or entry.at >= made or _waits(entry, kustomization))
+            fresh = [entry for entry in entries if made is None or entry.at >= made or _waits(entry, kustomization)]
             new = sent((entry.record for entry in fresh), trigger)
+            asked = any(self._log.is_asked(entry) and sent([entry.record], trigger) for entry in fresh)
             known = standing((entry.record for entry in entries), trigger, f"{KUSTOMIZATION}/{name}")
             if new or known:
-                found[name] = _Sent(new, known)
+                found[name] = _Sent(new, known, asked)
         return found
 
     async def _files(self, trigger: DataTrigger, repository: GitRepository, seen: str) -> Sighting | None:

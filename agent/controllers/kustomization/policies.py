@@ -32,7 +32,7 @@ from agent.telemetry.events import EventRecorder, EventType, reference_to
 
 Key = tuple[str, str]
 APPROVE = "weir.dev/approve"
-HELD, DENIED, ALERT, APPROVED = "HeldByPolicy", "DeniedByPolicy", "PolicyAlert", "ChangeApproved"
+HELD, DENIED, APPROVED = "HeldByPolicy", "DeniedByPolicy", "ChangeApproved"
 _LONGEST_WAIT = 3600.0
 
 
@@ -103,8 +103,6 @@ class Policies:
             self._tell(kustomization, "Warning", HELD, message, detected.revision)
             wait = (verdict.opens - now).total_seconds() + 1 if verdict.opens else _LONGEST_WAIT
             raise HeldError(message, after=min(wait, _LONGEST_WAIT))
-        if verdict.alerts:
-            self._tell(kustomization, "Warning", ALERT, judging.listed(verdict.alerts), detected.revision)
         approved = self._approved_moves(kustomization, detected)
         if detected.new:
             self.check_moves(kustomization, policies, detected, approved)

@@ -41,9 +41,8 @@ _TOLD_APART: Mapping[Operation, tuple[Operation, ...]] = {
 """What else may turn out to have happened once a registry has told what references mean, by what the text says."""
 _HALVES = frozenset({"added", "removed"})
 """What only both together can turn out to be something else."""
-_DONE = frozenset({"hold", "alert", "job"})
 _SHORTEST_COMMIT = 7
-_LISTED = 5
+LISTED = 5
 """Changes or references that a message names; the others are counted."""
 
 
@@ -66,12 +65,11 @@ class Verdict(NamedTuple):
     """Why nothing may be applied (nothing said: it may).
 
     What is *refused* stays so until Git or the policy changes; what is *held* can be approved, or ends by itself when a
-    sync window *opens*. *alerts* are told in any case.
+    sync window *opens*.
     """
 
     refused: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
-    alerts: tuple[str, ...] = ()
     opens: datetime | None = None
 
 
@@ -142,11 +140,12 @@ def overruled(policies: Sequence[ChangePolicy], record: ChangeRecord) -> ChangeR
 
 
 def hinging_on_content(policies: Sequence[ChangePolicy], records: Sequence[ChangeRecord]) -> list[ChangeRecord]:
-    """The records whose references have to be known before policies are followed.
+    """The records whose references have to be known before it is known whether they may be applied.
 
     Gates ask for digests. Rules are about operations and directions, and another place for the same content, or another
-    spelling of it, is another operation than the text tells. Where what is added or removed may so have moved, what
-    may be the other half of it belongs to it.
+    spelling of it, is another operation than the text tells: it may be held, or let through. What follows an apply (an
+    alert, a job) can be told once that is known. Where what is added or removed may so have moved, what may be the
+    other half of it belongs to it.
     """
     both = {record.op for record in records} >= _HALVES
     found = {record.id for record in records if _hinges(policies, record, both)}
@@ -158,9 +157,10 @@ def _hinges(policies: Sequence[ChangePolicy], record: ChangeRecord, both: bool) 
     rulings = list(_rulings(policies, record))
     if any(one.action == "gate" for one in rulings):
         return True
+    held = _is_held(rulings)
     possible = _TOLD_APART.get(record.op, ()) if both or record.op not in _HALVES else ()
     others = [list(_rulings(policies, replace(record, op=op, direction=_direction(op, record)))) for op in possible]
-    return any(any(one.action == "gate" for one in other) or _done(other) != _done(rulings) for other in others)
+    return any(any(one.action == "gate" for one in other) or _is_held(other) != held for other in others)
 
 
 def _direction(op: Operation, record: ChangeRecord) -> str:
@@ -168,9 +168,8 @@ def _direction(op: Operation, record: ChangeRecord) -> str:
     return record.direction if op == "changed" else UNKNOWN
 
 
-def _done(rulings: Iterable[Ruling]) -> set[tuple[str, str]]:
-    """What is held, told or run."""
-    return {(one.action, one.trigger) for one in rulings if one.action in _DONE}
+def _is_held(rulings: Iterable[Ruling]) -> bool:
+    return any(one.action == "hold" for one in rulings)
 
 
 def _triggers(policies: Iterable[ChangePolicy], record: ChangeRecord) -> frozenset[str]:
@@ -207,9 +206,9 @@ def _reach(record: ChangeRecord) -> str:
     users = [name for name in record.impact.objects if name.partition("/")[0] in _ROLLED_OUT]
     if not _is_shared(record) or not users:
         return ""
-    more = f" and {len(users) - _LISTED} more" if len(users) > _LISTED else ""
+    more = f" and {len(users) - LISTED} more" if len(users) > LISTED else ""
     remedy = f"make a {record.object.kind} of another name and refer to that, which a Canary tries first"
-    return f", which {', '.join(users[:_LISTED])}{more} get at once: {remedy}"
+    return f", which {', '.join(users[:LISTED])}{more} get at once: {remedy}"
 
 
 def _told(found: Ruling) -> str:
@@ -230,7 +229,7 @@ def before_apply(
     if not new:
         return Verdict(floating)
     opening = None
-    holds, alerts = _judged(policies, records or (), unmet)
+    holds = _held(policies, records or (), unmet)
     if records is None and any(rule.action in {"hold", "gate", "canary"} for p in policies for rule in p.spec.rules):
         holds.append("what changes cannot be told: the revision that is applied cannot be read any more")
     spans = [window for policy in policies for window in policy.spec.windows]
@@ -238,25 +237,28 @@ def before_apply(
         opening = windows.opens(spans, now)
         until = f"until {opening:%Y-%m-%d %H:%M} UTC" if opening else "for at least a week"
         holds.append(f"outside of the sync windows {until}")
-    return Verdict(floating, tuple(holds), tuple(alerts), opening)
+    return Verdict(floating, tuple(holds), opening)
 
 
-def _judged(
-    policies: Sequence[ChangePolicy], records: Iterable[ChangeRecord], unmet: Unmet
-) -> tuple[list[str], list[str]]:
-    """What is held, and what is to be told. Each policy has its say: the gate of one is no answer for another's."""
+def alerts(policies: Iterable[ChangePolicy], record: ChangeRecord) -> list[str]:
+    """What is to be told of a change beyond that it happens, by the word of each policy."""
+    return [_line(record, found) for found in _rulings(policies, record) if found.action == "alert"]
+
+
+def _line(record: ChangeRecord, found: Ruling) -> str:
+    return f"{record.describe()}{_reach(record)} ({found.policy})"
+
+
+def _held(policies: Sequence[ChangePolicy], records: Iterable[ChangeRecord], unmet: Unmet) -> list[str]:
+    """What is held. Each policy has its say: the gate of one is no answer for another's."""
     holds: list[str] = []
-    alerts: list[str] = []
     for record in records:
         for found in _rulings(policies, record):
-            told = f"{record.describe()}{_reach(record)} ({found.policy})"
             if found.action == "hold":
-                holds.append(told)
-            elif found.action == "alert":
-                alerts.append(told)
+                holds.append(_line(record, found))
             elif found.action == "gate" and (why := unmet(found.trigger, record)):
                 holds.append(f"{record.describe()} ({found.policy}: {why})")
-    return holds, alerts
+    return holds
 
 
 def before_prune(policies: Iterable[ChangePolicy], stale: int, total: int) -> str:
@@ -280,8 +282,8 @@ def approves(note: str, revision: str) -> bool:
 
 def listed(lines: Sequence[str]) -> str:
     """Some lines as one text of bearable length."""
-    shown = "; ".join(lines[:_LISTED])
-    return shown if len(lines) <= _LISTED else f"{shown}; and {len(lines) - _LISTED} more"
+    shown = "; ".join(lines[:LISTED])
+    return shown if len(lines) <= LISTED else f"{shown}; and {len(lines) - LISTED} more"
 
 
 def _fits(rule: ChangeRule, record: ChangeRecord) -> bool:

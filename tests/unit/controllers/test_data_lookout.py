@@ -131,6 +131,19 @@ class World:
         ]
 
 
+async def test_what_a_policy_sends_is_looked_at_once_registries_have_had_their_time() -> None:
+    world = World()
+    world.put(holder("s3://data/v2"))
+    world.change("s3://data/v1", "s3://data/v2", "1", datetime.now(UTC))
+    world.log.ask(world.log.entries())
+    subject, found = trigger(), [("Kustomization/app", "ConfigMap/ml/sets", "s3://data/v2")]
+    other = msgspec.structs.replace(subject, metadata=msgspec.structs.replace(subject.metadata, name="other"))
+    assert await world.seen(subject) == []
+    assert await world.seen(other) == found, "nothing is sent to it"
+    world.log.answered(world.log.entries())
+    assert await world.seen(subject) == found
+
+
 async def test_references_are_those_of_what_is_applied_with_what_registries_said() -> None:
     world = World()
     assert await world.seen(trigger()) == [], "nothing was applied by this process yet"

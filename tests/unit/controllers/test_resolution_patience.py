@@ -205,6 +205,7 @@ class Story:
             canaries=lambda: canaries,
             policies=lambda: self.policies,
             resolution=Resolution(asked, asked, patience=3600.0),
+            whom=lambda _entry: KUSTOMIZATION,
         )
 
     async def begin(self) -> None:
@@ -308,8 +309,6 @@ async def test_objects_hear_of_a_change_that_is_answered_after_they_were_applied
     "rules",
     [
         ({"action": "hold", "operations": ["changed"]},),
-        ({"action": "alert"},),
-        ({"action": "job", "trigger": {"name": "t"}},),
         ({"action": "gate", "trigger": {"name": "t"}},),
     ],
 )
@@ -324,6 +323,58 @@ async def test_a_change_whose_rule_depends_on_its_content_waits(rules: Sequence[
     registry.answers.set()
     assert [record.op for record in (await deciding).records or ()] == ["metadata-only"]
     assert story.found() == [("metadata-only", f"sha256:{'a' * 64}")]
+
+
+@pytest.mark.parametrize(
+    ("same", "operation", "heard"),
+    [
+        (True, "metadata-only", [("Kustomization", "ModelMetadataOnly"), ("Kustomization", "PolicyAlert")]),
+        (True, "changed", [("Kustomization", "ModelMetadataOnly")]),
+        (False, "metadata-only", [("Kustomization", "ModelChanged")]),
+        (False, "changed", [("Kustomization", "ModelChanged"), ("Kustomization", "PolicyAlert")]),
+    ],
+)
+async def test_an_alert_waits_for_a_registry_and_the_apply_does_not(
+    same: bool, operation: str, heard: list[tuple[str, str]]
+) -> None:
+    story = Story(registry := Silent(same), {"action": "alert", "operations": [operation]})
+    await story.begin()
+    detected = await story.detect(NEW)
+    assert [record.op for record in detected.records or ()] == ["changed"]
+    await story.recorder.announce(KUSTOMIZATION, build(NEW), "main@sha1:2", story.policies, story.cluster.target)
+    assert story.told.events == []
+    registry.answers.set()
+    await story.told.hears(*heard)
+
+
+async def test_what_a_job_is_for_is_known_before_it_runs_and_the_apply_does_not_wait() -> None:
+    story = Story(registry := Silent(same=True), {"action": "job", "trigger": {"name": "t"}})
+    await story.begin()
+    await story.detect(NEW)
+    await story.recorder.announce(KUSTOMIZATION, build(NEW), "main@sha1:2", story.policies, story.cluster.target)
+    entry, version = story.log.entries()[0], story.recorder.applied.version(("ml", "app"))
+    assert entry.record.impact.jobs == ("DataTrigger/ml/t",)
+    assert story.log.is_asked(entry)
+    registry.answers.set()
+    await story.told.hears(("Kustomization", "ModelMetadataOnly"))
+    entry = story.log.entries()[0]
+    assert (entry.record.op, entry.record.impact.jobs, story.log.is_asked(entry)) == ("metadata-only", (), False)
+    assert story.recorder.applied.version(("ml", "app")) > version, "triggers look again"
+
+
+async def test_an_alert_that_was_asked_about_when_the_agent_was_killed_is_told_by_the_next_one(tmp_path: Any) -> None:
+    killed = Story(registry := Silent(), {"action": "alert"}, journal=Journal(tmp_path / "changes", limit=1000))
+    await killed.begin()
+    await killed.recorder.teller.settled(60)
+    await killed.detect(NEW)
+    async with asyncio.timeout(60):
+        await registry.asked.wait()  # after it is kept
+    story = Story(Silent(), {"action": "alert"}, journal=Journal(tmp_path / "changes", limit=1000))
+    announcing = asyncio.create_task(story.recorder.announcer.run())
+    await story.told.hears(("Kustomization", "ModelChanged"), ("Kustomization", "PolicyAlert"))
+    announcing.cancel()
+    await asyncio.wait({announcing})
+    await killed.recorder.announcer.stop()
 
 
 async def test_what_a_canary_tries_is_waited_for() -> None:
@@ -468,9 +519,10 @@ async def test_only_so_many_questions_are_asked_at_once() -> None:
 
     for number in range(5):
         involved = Involved(ObjectReference(api_version="v1", kind="GitRepository", namespace="ml", name=f"r{number}"))
-        subject = Subject(involved, f"GitRepository/ml/r{number}", f"main@sha1:{number}")
+        source, revision = f"GitRepository/ml/r{number}", f"main@sha1:{number}"
+        subject = Subject(involved, source, revision, policies=[policy()])
         records = compare([], [vllm("org/m", "--revision", str(number) * 40)])
-        await announcer.announce(subject, records, Question([PINNED], [policy()], nothing))
+        await announcer.announce(subject, records, Question([PINNED], nothing))
     await waiting.reaches(2)
     waiting.free.set()
     await waiting.reaches(5)

@@ -76,10 +76,11 @@ def test_a_text_that_means_the_same_is_held_by_no_rule_unless_named() -> None:
     ("listed", "waits"),
     [
         ((), False),
-        (({"action": "alert"}, {"action": "hold"}), True),
-        (({"action": "alert"},), True),
-        (({"action": "alert", "operations": ["metadata-only"]},), True),
-        (({"action": "job", "trigger": {"name": "t"}},), True),
+        (({"action": "alert"}, {"action": "hold"}), False),
+        (({"action": "alert", "operations": ["metadata-only"]}, {"action": "hold"}), True),
+        (({"action": "alert"},), False),
+        (({"action": "alert", "operations": ["metadata-only"]},), False),
+        (({"action": "job", "trigger": {"name": "t"}},), False),
         (({"action": "hold", "operations": ["metadata-only"], "directions": ["unknown"]},), True),
         (({"action": "hold", "operations": ["metadata-only"], "directions": ["revert"]},), False),
         (({"action": "apply"}, {"action": "hold"}), False),
@@ -121,13 +122,18 @@ def test_the_record_tells_what_a_policy_does() -> None:
 
 
 def test_verdicts() -> None:
-    hold, alert = rules({"action": "hold"}), rules({"action": "alert"})
+    hold = rules({"action": "hold"})
     assert "hf://org/m@" in judging.before_apply([hold], [RECORD], (), NOW, new=True).held[0]
-    told = judging.before_apply([alert], [RECORD], (), NOW, new=True)
-    assert (told.held, len(told.alerts)) == ((), 1)
     assert judging.before_apply([hold], [RECORD], (), NOW, new=False) == judging.Verdict()
     assert "cannot be told" in judging.before_apply([hold], None, (), NOW, new=True).held[0]
-    assert judging.before_apply([alert], None, (), NOW, new=True) == judging.Verdict()
+
+
+def test_an_alert_holds_nothing() -> None:
+    alert = rules({"action": "alert"})
+    for records in ([RECORD], None):
+        assert judging.before_apply([alert], records, (), NOW, new=True) == judging.Verdict()
+    assert judging.alerts([alert], RECORD) == [f"{RECORD.describe()} (p)"]
+    assert judging.alerts([rules({"action": "alert", "operations": ["respelled"]})], RECORD) == []
 
 
 def test_outside_of_the_windows_is_held_until_one_opens() -> None:
@@ -265,7 +271,7 @@ def test_each_policy_has_its_say_about_a_change() -> None:
             policies, [RECORD], (), NOW, new=True, unmet=lambda name, _: "has failed" if name == "b" else ""
         )
         assert [line[-20:] for line in verdict.held] == ["(second: has failed)"]
-        assert [line[-7:] for line in verdict.alerts] == ["(third)"]
+        assert [line[-7:] for line in judging.alerts(policies, RECORD)] == ["(third)"]
 
 
 def test_jobs_of_all_policies_are_started_whatever_the_strictest_says() -> None:
