@@ -97,6 +97,12 @@ class Announcer:
         self._unannounced.pop(key, None)
         self._asked.pop(key, None)
 
+    def _take_left(self) -> None:
+        """What objects have not heard from a process that was killed, they hear once they are applied by this one."""
+        for entry in self._log.left_for_objects():
+            namespace, _, name = entry.kustomization.partition("/")
+            self._leave_for_objects((namespace, name), [entry])
+
     async def run(self) -> None:
         """A service that has to end before those that deliver events: what is still asked about is told at its end.
 
@@ -130,8 +136,7 @@ class Announcer:
             first = entries[0].record.commit.old is None
             policies = self._about(kustomization) if kustomization is not None else ()
             subject = Subject(reference_to(about), source, revision, kustomization, policies, first)
-            self._leave_for_objects(subject, tuple(entries))
-            await self._tell(subject, tuple(entries))
+            await self._tell(subject, tuple(entries), ())
 
     def _about(self, kustomization: Kustomization) -> Sequence[ChangePolicy]:
         found = judging.about(self._policies(), kustomization.namespace, kustomization.metadata.labels)
@@ -143,8 +148,7 @@ class Announcer:
         """Take note of the records, and tell of those that are new: at once, if nobody is to be asked about them."""
         fresh = self._teller.add(records, subject.kustomization, subject.source, subject.revision)
         if not fresh or question is None or not question.refs or interval_of(subject.policies) is None:
-            self._leave_for_objects(subject, fresh)
-            await self._tell(subject, fresh)
+            await self._tell(subject, fresh, self._left_for_objects(subject, fresh))
             return
         asked = _Asked(fresh)
         self._log.ask(fresh)
@@ -156,15 +160,15 @@ class Announcer:
 
     def applied(self, kustomization: Kustomization) -> None:
         """The objects are applied: say on each of them what changed, as soon as that is known."""
+        self._take_left()
         key = _key(kustomization)
         for asked in self._asked.get(key, ()):
             asked.applied = kustomization
-        for entry in worth_an_event(self._unannounced.pop(key, ())):
-            self._teller.on_object(kustomization, entry)
+        self._teller.on_objects(kustomization, self._unannounced.pop(key, ()))
 
     async def _answered(self, subject: Subject, asked: _Asked, question: Question) -> None:
         # here and not where it is asked: a pass that is cancelled meanwhile must leave nothing untold
-        await self._teller.keep(asked.fresh)
+        await self._teller.keep(asked.fresh, _for_objects(subject, asked.fresh))
         fresh = asked.fresh
         try:
             records = await self._answers(subject, question)
@@ -181,11 +185,10 @@ class Announcer:
                 waiting.remove(asked)
                 self._learned(key)
         if asked.applied is None:
-            self._leave_for_objects(subject, fresh)
-        await self._tell(subject, fresh)
-        if asked.applied is not None:
-            for entry in worth_an_event(_changes(subject, fresh)):
-                self._teller.on_object(asked.applied, entry)
+            await self._tell(subject, fresh, self._left_for_objects(subject, fresh))
+            return
+        await self._tell(subject, fresh, objects := _for_objects(subject, fresh))
+        self._teller.on_objects(asked.applied, objects)
 
     async def _answers(self, subject: Subject, question: Question) -> Sequence[ChangeRecord] | None:
         """The records with what registries say; None if they say nothing, or the agent ends before they do."""
@@ -203,24 +206,35 @@ class Announcer:
             found = await self._resolution.resolved(question.refs, subject.policies, source=question.url)
             return await question.records(found) if found else None
 
-    def _leave_for_objects(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> None:
+    def _left_for_objects(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> Sequence[ChangeEntry]:
+        objects = _for_objects(subject, fresh)
         if subject.kustomization is not None:
-            key = _key(subject.kustomization)
-            self._unannounced[key] = (self._unannounced.get(key, ()) + _changes(subject, fresh))[-EVENTS_PER_PASS:]
+            self._leave_for_objects(_key(subject.kustomization), objects)
+        return objects
 
-    async def _tell(self, subject: Subject, fresh: tuple[ChangeEntry, ...]) -> None:
+    def _leave_for_objects(self, key: Key, entries: Sequence[ChangeEntry]) -> None:
+        self._unannounced[key] = (*self._unannounced.get(key, ()), *entries)[-EVENTS_PER_PASS:]
+
+    async def _tell(self, subject: Subject, fresh: tuple[ChangeEntry, ...], for_objects: Sequence[ChangeEntry]) -> None:
         if subject.first:
             self._teller.sights(subject.involved, fresh)
         for entry in worth_an_event(_changes(subject, fresh)):
             self._teller.event(subject.involved, entry)
         if subject.kustomization is not None:
             self._teller.alert(subject.involved, fresh, subject.policies)
-        await self._teller.tell(fresh)
+        await self._teller.tell(fresh, for_objects)
 
 
 def _changes(subject: Subject, entries: tuple[ChangeEntry, ...]) -> tuple[ChangeEntry, ...]:
     """What is told one by one, and on objects: those of a first sync are as new as what they refer to."""
     return tuple(entry for entry in entries if not is_sight(entry)) if subject.first else entries
+
+
+def _for_objects(subject: Subject, entries: tuple[ChangeEntry, ...]) -> Sequence[ChangeEntry]:
+    """What is told on the objects once they are applied. Objects on another cluster, and files, hear of nothing."""
+    if subject.kustomization is None or subject.kustomization.spec.kube_config is not None:
+        return ()
+    return worth_an_event(_changes(subject, entries))
 
 
 def _key(kustomization: Kustomization) -> Key:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 
 from agent.adapters.journal import Journal
+from agent.controllers.owed import Mark, Owed, bounded
 from agent.core.models import ChangeRecord, Ref
 from agent.core.objects import ObjectKey
 from agent.core.rollout.view import NamedChange
@@ -20,8 +21,6 @@ LIMIT = 1000
 SLOTS = 20_000
 """Slots whose earlier references are remembered; the ones seen first go first."""
 _ROLLED_OUT = frozenset({"rollout", "hot-reload", "recreate"})
-Mark = tuple[str, str]
-"""Record id and revision, which tell an entry from others."""
 
 
 class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -36,20 +35,23 @@ class ChangeEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class _Marked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line of the journal: entries above it in whose place others have come, those about to be told, those told."""
+    """A line of the journal: entries above it in whose place others have come, those about to be told, those told.
+
+    Objects are told for themselves, once they are applied: what they are to hear, and have heard.
+    """
 
     withdrawn: tuple[Mark, ...] = ()
     untold: tuple[Mark, ...] = ()
     told: tuple[Mark, ...] = ()
+    unheard: tuple[Mark, ...] = ()
+    heard: tuple[Mark, ...] = ()
 
 
 class _Read(NamedTuple):
-    """What lines say: entries, and the marks of those that were replaced, that nobody was told of, that were told."""
+    """What lines say: entries, and the marks of those that were replaced, and of whom was, or was not, told what."""
 
     entries: list[ChangeEntry]
-    gone: dict[Mark, None]
-    untold: dict[Mark, None]
-    told: dict[Mark, None]
+    marked: _Marked
 
 
 class ChangeLog:
@@ -67,39 +69,43 @@ class ChangeLog:
         self._withdrawn: list[Mark] = []
         self._asked: set[Mark] = set()
         self._superseded: dict[Mark, None] = {}
-        self._untold: dict[Mark, None] = {}
-        self._told: dict[Mark, None] = {}
-        self._left: dict[Mark, None] = {}
-        self._elsewhere: frozenset[Mark] = frozenset()
+        self._owners, self._objects = Owed(limit), Owed(limit)
         self.restored = asyncio.Event()
         self.restored.set()
         self.news = asyncio.Event()
         if journal is not None:
             self._take_in(_decoded(journal.read()))
 
-    async def keep(self, entries: Sequence[ChangeEntry]) -> None:
-        """Write entries of this log where they outlive the process, as those that are about to be told."""
+    async def keep(self, entries: Sequence[ChangeEntry], for_objects: Iterable[ChangeEntry] = ()) -> None:
+        """Write entries of this log where they outlive the process, as those that are about to be told.
+
+        Those `for_objects` are to be told on their objects besides, once these are applied.
+        """
         if entries:
             self.news.set()
-        untold = tuple(_mark(entry) for entry in entries)
-        self._note(self._untold, untold)
+        untold, unheard = _marks(entries), _marks(for_objects)
+        self._owners.begin(untold)
+        self._objects.begin(unheard)
         withdrawn, self._withdrawn = self._withdrawn, []
-        await self._append(_Marked(withdrawn=tuple(withdrawn), untold=untold), entries)
+        await self._append(_Marked(withdrawn=tuple(withdrawn), untold=untold, unheard=unheard), entries)
 
-    async def told(self, entries: Sequence[ChangeEntry]) -> None:
-        """Somebody was told of entries: no process that comes after this one has to tell of them."""
-        marks = tuple(_mark(entry) for entry in entries)
-        for mark in marks:
-            self._untold.pop(mark, None)
-        self._note(self._told, marks)
-        if not self._elsewhere.isdisjoint(marks):
+    async def told(self, entries: Iterable[ChangeEntry], on_objects: Iterable[ChangeEntry] = ()) -> None:
+        """Somebody was told of entries, or their objects were: no process that comes after this one has to do it."""
+        told, heard = _marks(entries), _marks(on_objects)
+        if self._owners.end(told) | self._objects.end(heard):
             self.news.set()  # an agent that has no more than that would tell of them again, however much later
-        await self._append(_Marked(told=marks))
+        await self._append(_Marked(told=told, heard=heard))
 
     def left(self) -> tuple[ChangeEntry, ...]:
         """Entries that another process has kept, and has ended before it told of them, oldest first; only once."""
-        left, self._left = self._left, {}
-        return tuple(entry for entry in self._entries if _mark(entry) in left)
+        return self._marked(self._owners.left())
+
+    def left_for_objects(self) -> tuple[ChangeEntry, ...]:
+        """Those that it has not told on their objects, oldest first; only once."""
+        return self._marked(self._objects.left())
+
+    def _marked(self, marks: Collection[Mark]) -> tuple[ChangeEntry, ...]:
+        return tuple(entry for entry in self._entries if _mark(entry) in marks)
 
     async def _append(self, marked: _Marked, entries: Sequence[ChangeEntry] = ()) -> None:
         lines = [msgspec.json.encode(marked)] if marked != _Marked() else []
@@ -148,7 +154,7 @@ class ChangeLog:
         self._entries = deque((entry for entry in kept if entry is not None), maxlen=self._entries.maxlen)
         self._ids = {_mark(entry) for entry in self._entries}
         self._withdrawn += sorted(gone)
-        self._note(self._superseded, sorted(gone - {_mark(entry) for entry in fresh}))
+        self._supersede(sorted(gone - {_mark(entry) for entry in fresh}))
         return tuple(fresh)
 
     def ask(self, entries: Iterable[ChangeEntry]) -> None:
@@ -168,36 +174,32 @@ class ChangeLog:
 
         They are for who keeps them elsewhere: that one of those untold is told later will be `news`.
         """
-        self._elsewhere = frozenset(self._untold)
-        marked = _Marked(withdrawn=tuple(self._superseded), untold=tuple(self._untold))
+        owed = {"untold": self._owners.written(), "unheard": self._objects.written()}
+        marked = _Marked(withdrawn=tuple(self._superseded), **owed)
         head = [msgspec.json.encode(marked)] if marked != _Marked() else []
         return head + [msgspec.json.encode(entry) for entry in self._entries]
 
     def restore(self, lines: Iterable[bytes]) -> None:
         """Take in what another process has kept elsewhere; what is known of both is known once."""
         read = _decoded(lines)
-        self._elsewhere = frozenset(read.untold)
-        if not self._elsewhere.isdisjoint(self._told):
+        self._owners.read(read.marked.untold)
+        self._objects.read(read.marked.unheard)
+        if self._owners.is_ahead() or self._objects.is_ahead():
             self.news.set()
         self._take_in(read)
 
     def _take_in(self, read: _Read) -> None:
         known = {_mark(entry): entry for entry in (*read.entries, *self._entries)}
-        self._note(self._superseded, read.gone)
-        self._note(self._told, read.told)
-        untold = [mark for mark in (*self._left, *read.untold) if mark not in self._told and mark not in read.told]
-        self._left = dict.fromkeys(untold)
-        self._note(self._untold, untold)
+        self._supersede(read.marked.withdrawn)
+        self._owners.take_in(read.marked.untold, read.marked.told)
+        self._objects.take_in(read.marked.unheard, read.marked.heard)
         self._entries.clear()
         self._ids.clear()
         self._served.clear()
         self.add(sorted(known.values(), key=lambda entry: entry.at))
 
-    def _note(self, where: dict[Mark, None], marks: Iterable[Mark]) -> None:
-        for mark in marks:
-            where[mark] = None
-        while len(where) > (self._entries.maxlen or 0):
-            del where[next(iter(where))]
+    def _supersede(self, marks: Iterable[Mark]) -> None:
+        bounded(self._superseded, marks, self._entries.maxlen or 0)
 
     def entries(self) -> tuple[ChangeEntry, ...]:
         """All entries, newest first."""
@@ -260,8 +262,7 @@ def _decoded(lines: Iterable[bytes]) -> _Read:
     """What can be read. The last line may be cut, and another version may have written differently."""
     found: dict[Mark, ChangeEntry] = {}
     gone: dict[Mark, None] = {}
-    untold: dict[Mark, None] = {}
-    told: dict[Mark, None] = {}
+    seen = []
     for line in lines:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             entry = msgspec.json.decode(line, type=ChangeEntry)
@@ -273,14 +274,21 @@ def _decoded(lines: Iterable[bytes]) -> _Read:
             for mark in marked.withdrawn:
                 found.pop(mark, None)
                 gone[mark] = None
-            untold |= dict.fromkeys(marked.untold)
-            told |= dict.fromkeys(marked.told)
-    return _Read(list(found.values()), gone, untold, told)
+            seen.append(marked)
+    untold, told, unheard, heard = (
+        tuple(mark for marked in seen for mark in getattr(marked, field))
+        for field in ("untold", "told", "unheard", "heard")
+    )
+    return _Read(list(found.values()), _Marked(tuple(gone), untold, told, unheard, heard))
 
 
 def _bytes(reference: Ref | None) -> int:
     size = reference.size if reference is not None else None
     return (size.bytes or 0) if size is not None else 0
+
+
+def _marks(entries: Iterable[ChangeEntry]) -> tuple[Mark, ...]:
+    return tuple(_mark(entry) for entry in entries)
 
 
 def _mark(entry: ChangeEntry) -> Mark:

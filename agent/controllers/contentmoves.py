@@ -95,12 +95,13 @@ class ContentMoves:
         canaries = list(self._canaries()) if kustomization.spec.kube_config is None else []
         found = floated(moved, rendered, "/".join(key), followed.revision, canaries)
         told = (concealed_record(record, followed.exposed) for record in found)
-        shown = [overruled(followed.policies, record) for record in told if record is not None]
-        fresh = self._teller.add(shown, kustomization, source_name(kustomization), followed.revision)
-        for entry in worth_an_event(fresh):
+        records = [overruled(followed.policies, record) for record in told if record is not None]
+        fresh = self._teller.add(records, kustomization, source_name(kustomization), followed.revision)
+        shown = worth_an_event(fresh)
+        for entry in shown:
             self._teller.event(reference_to(kustomization), entry)
-            self._teller.on_object(kustomization, entry)
-        await self._teller.tell(fresh)
+        await self._teller.tell(fresh, shown)
+        self._teller.on_objects(kustomization, shown)
         if any(entry.record.action == "gate" for entry in fresh):
             self.wake(key)
 

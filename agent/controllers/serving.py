@@ -239,10 +239,11 @@ class Serving:
         told = [concealed_record(record, watched.exposed) for record in made]
         records = [overruled(watched.policies, record) for record in told if record is not None]
         entries = self._teller.add(records, kustomization, source_name(kustomization), watched.revision)
-        for entry in worth_an_event(entries):
+        shown = worth_an_event(entries)
+        for entry in shown:
             self._teller.event(reference_to(kustomization), entry)
-            self._teller.on_object(kustomization, entry)
-        await self._teller.tell(entries)
+        await self._teller.tell(entries, shown)
+        self._teller.on_objects(kustomization, shown)
         rolled = {entry.record.id for entry in entries if entry.record.action == "rollout"}
         for one, record in zip(fresh, told, strict=True):
             if record is not None and record.id in rolled:

@@ -57,6 +57,7 @@ class Teller:
         self._metrics = metrics
         self._triggers = triggers
         self._queued: list[ChangeEntry] = []
+        self._heard: list[ChangeEntry] = []
         self._settling: asyncio.Task[None] | None = None
 
     def add(
@@ -97,17 +98,18 @@ class Teller:
                 at=now, kustomization=by, source=source, revision=revision, text=record.describe(), record=record
             )
 
-    async def keep(self, fresh: Sequence[ChangeEntry]) -> None:
-        """Have entries outlive the process that are told of later."""
-        await self._log.keep(fresh)
+    async def keep(self, fresh: Sequence[ChangeEntry], for_objects: Sequence[ChangeEntry] = ()) -> None:
+        """Have entries outlive the process that are told of later; some of them also on their objects."""
+        await self._log.keep(fresh, for_objects)
 
-    async def tell(self, fresh: Sequence[ChangeEntry]) -> None:
+    async def tell(self, fresh: Sequence[ChangeEntry], for_objects: Sequence[ChangeEntry] = ()) -> None:
         """In log and metrics, after their events are queued: once those are delivered, that is kept as well.
 
-        The first look at a large application finds hundreds of changes: others get their turn between.
+        Those `for_objects` have to be told on their objects, afterwards. The first look at a large application finds
+        hundreds of changes: others get their turn between.
         """
         log = structlog.get_logger()
-        await self._log.keep(fresh)
+        await self._log.keep(fresh, for_objects)
         for position, entry in enumerate(fresh, start=1):
             record = entry.record
             self._metrics.changes.labels(record.kind, record.op, record.action).inc()
@@ -122,19 +124,30 @@ class Teller:
             if position % _TURN == 0:
                 await asyncio.sleep(0)
         self._queued += fresh
-        if self._queued and (self._settling is None or self._settling.done()):
-            self._settling = asyncio.create_task(self._settle(), name="events of changes")
+        self._settle_soon()
+
+    def on_objects(self, kustomization: Kustomization, entries: Sequence[ChangeEntry]) -> None:
+        """An event on the object of each record. Once they are delivered, it is kept that this is done."""
+        for entry in entries:
+            self._on_object(kustomization, entry)
+        self._heard += entries
+        self._settle_soon()
 
     async def settled(self, within: float) -> None:
         """Wait until it is known that the events of what was told are delivered, for at most so many seconds."""
         if self._settling is not None:
             await asyncio.wait({self._settling}, timeout=within)
 
+    def _settle_soon(self) -> None:
+        if (self._queued or self._heard) and (self._settling is None or self._settling.done()):
+            self._settling = asyncio.create_task(self._settle(), name="events of changes")
+
     async def _settle(self) -> None:
-        while self._queued:
+        while self._queued or self._heard:
             queued, self._queued = self._queued, []
+            heard, self._heard = self._heard, []
             await self._events.delivered()
-            await self._log.told(queued)
+            await self._log.told(queued, heard)
 
     def event(self, involved: Involved, entry: ChangeEntry) -> None:
         """An event about a source or a Kustomization, or whatever else is involved."""
@@ -171,8 +184,8 @@ class Teller:
         annotations = {"weir.dev/change-id": ids, f"{group}/revision": entries[0].revision}
         self._events.event(involved, kind, reason, text, component=component, annotations=annotations)
 
-    def on_object(self, kustomization: Kustomization, entry: ChangeEntry) -> None:
-        """An event on the object of a record. Those on another cluster get none."""
+    def _on_object(self, kustomization: Kustomization, entry: ChangeEntry) -> None:
+        """Those on another cluster get none."""
         target = entry.record.object
         # as it was last seen: its watch may be cut, or may not be there at all, and whoever applied it has its uid
         uid = self._live.uid(ObjectKey(target.group, target.kind, target.namespace, target.name))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from controller_cluster import FakeCluster
+from msgspec.structs import replace
 
+from agent.adapters.journal import Journal
 from agent.adapters.kube.events import MESSAGE_LIMIT
-from agent.api.kustomization import Kustomization
+from agent.api.kustomization import Kustomization, KustomizationStatus
 from agent.controllers.changelog import ChangeLog
 from agent.controllers.changes import ChangeRecorder
 from agent.controllers.kustomization.build import Built
@@ -40,8 +43,8 @@ class Heard(NamedTuple):
 class World:
     """A recorder, in a cluster that has seen every object. It takes its own events."""
 
-    def __init__(self) -> None:
-        self.log, self.cluster = ChangeLog(), FakeCluster()
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.log, self.cluster = ChangeLog(journal=journal), FakeCluster()
         self.heard: list[Heard] = []
         live: Any = self.cluster.live
         live.uid = lambda _key: "1"
@@ -70,12 +73,18 @@ class World:
     async def applies(self, revision: str, *objects: Manifest) -> list[Heard]:
         """The events of a revision with these objects."""
         self.heard.clear()
+        built = await self.detects(revision, *objects)
+        await self.recorder.announce(KUSTOMIZATION, built, f"main@sha1:{revision}", (), self.cluster.target)
+        return list(self.heard)
+
+    async def detects(self, revision: str, *objects: Manifest, applied: str | None = None) -> Built:
+        """A revision with these objects, which is not applied yet; another one may have been by another process."""
         rendered = tuple(json.dumps(one).encode() for one in objects)
         built = Built(f"sha256:{revision}", (), Inventory(), rendered, None, False)
         source = SourceSnapshot(revision=f"main@sha1:{revision}", digest="sha256:b", tree=NOBODY)
-        await self.recorder.detect(KUSTOMIZATION, source, built, NOBODY)
-        await self.recorder.announce(KUSTOMIZATION, built, source.revision, (), self.cluster.target)
-        return list(self.heard)
+        before = replace(KUSTOMIZATION, status=KustomizationStatus(last_applied_revision=applied))
+        await self.recorder.detect(before, source, built, NOBODY)
+        return built
 
 
 async def test_a_first_sync_is_told_in_one_event_that_names_models_first() -> None:
@@ -124,3 +133,22 @@ async def test_many_references_have_room_in_an_event() -> None:
 async def test_a_single_reference_is_told_as_what_it_is() -> None:
     (told,) = await World().applies("1", config_map({"a": "b"}))
     assert (told.about, told.reason) == ("Kustomization", "ConfigAdded")
+
+
+async def test_objects_hear_once_of_a_change_in_whose_apply_the_agent_was_killed(tmp_path: Path) -> None:
+    def started() -> World:
+        return World(Journal(tmp_path / "changes", limit=1000))
+
+    killed = started()
+    await killed.applies("1", vllm("org/m", "--revision", A))
+    await killed.detects("2", vllm("org/m", "--revision", B))
+    await killed.recorder.teller.settled(60)
+    assert [(one.about, one.reason) for one in killed.heard[1:]] == [("Kustomization", "ModelChanged")]
+    for heard in ([("Deployment", "ModelChanged")], []):  # by the next agent, and not by the one after it
+        world = started()
+        built = await world.detects("2", vllm("org/m", "--revision", B), applied="main@sha1:1")
+        assert world.heard == [], "it is not applied yet"
+        await world.recorder.announce(KUSTOMIZATION, built, "main@sha1:2", (), world.cluster.target)
+        await world.recorder.teller.settled(60)
+        assert [(one.about, one.reason) for one in world.heard] == heard
+        assert {one.ids for one in world.heard} <= {killed.heard[-1].ids}

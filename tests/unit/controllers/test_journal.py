@@ -69,6 +69,27 @@ async def test_what_nobody_was_told_of_is_known_after_a_restart_on_this_disk_and
     assert told.left() == ()
 
 
+async def test_what_objects_have_not_heard_is_known_after_a_restart_on_this_disk_and_without_it(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    log = ChangeLog(journal=Journal(path, limit=10))
+    entries = log.add([entry(RECORD, "a"), entry(RECORD, "b"), entry(RECORD, "c")])
+    await log.keep(entries, entries[:2])
+    await log.told(entries, entries[:1])
+    elsewhere = ChangeLog()
+    elsewhere.restore(log.lines())
+    here = ChangeLog(journal=Journal(path, limit=10))
+    for after in (here, elsewhere):
+        assert after.left() == ()
+        assert [found.revision for found in after.left_for_objects()] == ["b"]
+        assert after.left_for_objects() == ()
+    log.news.clear()
+    await log.told((), entries[1:2])
+    assert log.news.is_set(), "the cluster believes that it is still to be done"
+    heard = ChangeLog(journal=Journal(path, limit=10))
+    heard.restore(elsewhere.lines())
+    assert heard.left_for_objects() == ()
+
+
 async def test_however_many_were_told_none_is_told_again(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     log = ChangeLog(limit=3, journal=Journal(path, limit=100))

@@ -134,6 +134,9 @@ async def test_an_event_on_an_object_that_was_just_made_waits_for_no_watch() -> 
         def event(self, involved: Involved, *_: Any, **_options: Any) -> None:
             told.append((involved.reference.kind, involved.reference.uid))
 
+        async def delivered(self) -> None:
+            """At once."""
+
     (record, *_) = changes(None, RenderedSet([vllm("org/m")]), (), Commit(old=None, new="1"))
     entry = ChangeEntry(
         at=datetime.now(UTC), kustomization="ml/app", source="", revision="1", text=record.describe(), record=record
@@ -146,5 +149,6 @@ async def test_an_event_on_an_object_that_was_just_made_waits_for_no_watch() -> 
         source = {"kind": "GitRepository", "name": "repo"}
         spec = {"interval": "10m", "prune": True, "sourceRef": source}
         applied = {"metadata": {"namespace": "ml", "name": "app"}, "spec": spec}
-        teller.on_object(Kustomization.from_object(applied), entry)
+        teller.on_objects(Kustomization.from_object(applied), [entry])
+        await teller.settled(30)
     assert told == [("Deployment", "u")]
