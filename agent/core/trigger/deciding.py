@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from agent.api.datatrigger import DataTrigger, DataTriggerStatus, PendingData, TriggerRun, TriggerSlot
 from agent.core.trigger.sighting import data_of, pendings, place_name
+from agent.core.trigger.template import TRAIN_JOB
 
 ACTIVE = frozenset({"Pending", "Running"})
 LEDGER = 100
@@ -20,7 +21,10 @@ LEDGER = 100
 PLACES = 10
 """Places that a run names; a status has room for no more."""
 _HEAD, _MARK = 35, 12
-"""Characters of a run's name. Short, since the Pods of a TrainJob add some twenty to it and may have 63."""
+"""Characters of a run's name."""
+_TRAINING_HEAD = 20
+"""The same of a TrainJob: JobSet refuses one whose Pods' names had more than 63, and those of a dataset initializer are
+thirty longer than its own. The TrainJob would be there, and never begin."""
 
 
 class Decision(NamedTuple):
@@ -113,8 +117,10 @@ def begun(
 def run_name(trigger: DataTrigger, data: str, attempt: int = 0) -> str:
     """A name that every kind of run may have; another trigger of this name, made anew, gives others."""
     mark = hashlib.sha256(f"{trigger.metadata.uid}/{attempt}/{data}".encode()).hexdigest()[:_MARK]
-    head = re.sub(r"[^a-z0-9-]", "-", trigger.name.lower())[:_HEAD].strip("-")
-    return f"{head if head[:1].isalpha() else f'run-{head}'}-{mark}"
+    length = _TRAINING_HEAD if trigger.spec.template.get("kind") == TRAIN_JOB.kind else _HEAD
+    head = re.sub(r"[^a-z0-9-]", "-", trigger.name.lower()).strip("-")
+    head = head if head[:1].isalpha() else f"run-{head}"
+    return f"{head[:length].strip('-')}-{mark}"
 
 
 def may_begin(trigger: DataTrigger, status: DataTriggerStatus, run: TriggerRun) -> bool:

@@ -12,6 +12,7 @@ from agent.core.models.ref import OPAQUE, Identity, Ref
 from agent.core.trigger.deciding import LEDGER, PLACES, cleared, decide, may_begin, once_more, run_name, with_run
 from agent.core.trigger.selection import Place
 from agent.core.trigger.sighting import SLOTS, Sighting, TooManyError, looked
+from agent.core.trigger.template import KINDS, TRAIN_JOB, RunKind
 
 A, B, C = (data(name, digest * 64) for name, digest in (("a", "a"), ("b", "b"), ("c", "c")))
 DATA_A, DATA_B, DATA_C = (f"sha256:{digest * 64}" for digest in "abc")
@@ -302,12 +303,17 @@ def test_the_history_limits_and_the_ledger_bound_what_is_kept() -> None:
     assert world.status.runs[-1].data == f"s3://data/set-{LEDGER + 19}"
 
 
-@pytest.mark.parametrize("name", ["retrain", "0-data", "a.b.c", "x" * 63, "a" * 34 + "-b"])
-def test_names_of_runs_fit_every_kind(name: str) -> None:
-    subject = msgspec.structs.replace(trigger(), metadata=msgspec.structs.replace(trigger().metadata, name=name))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["retrain", "0-data", "a.b.c", "x" * 63, "0" * 63, "a" * 34 + "-b", "a" * 19 + "-b"])
+def test_names_of_runs_fit_every_kind(name: str, kind: RunKind) -> None:
+    subject = trigger({"apiVersion": kind.api_version, "kind": kind.kind, "spec": {}})
+    subject = msgspec.structs.replace(subject, metadata=msgspec.structs.replace(subject.metadata, name=name))
     made = run_name(subject, DATA_A)
-    assert len(made) <= 52
+    # What JobSet measures: the Pod of a TrainJob's dataset initializer, with the end that Kubernetes gives it.
+    longest = f"{made}-dataset-initializer-0-0-abcde" if kind == TRAIN_JOB else f"{made}-abcde"
+    assert len(longest) <= 63
     assert made[0].isalpha()
+    assert "--" not in made
     assert set(made) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert made != run_name(subject, DATA_B) != run_name(subject, DATA_B, 1)
 
