@@ -21,6 +21,9 @@ from agent.errors import ConfigurationError
 
 FIELD_MANAGER = "weir"
 _REFUSED = frozenset({400, 422})
+_DENIED = "denied the request"
+"""What the API server says of a webhook that refuses, whatever status that has chosen."""
+_UNHEARD = "failed calling webhook"
 _ACCOUNT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -66,7 +69,7 @@ class Runs:
             return _missing(run, kind, error, now)
         if not is_run_of(trigger, run, found):
             return Followed(run, problem=_taken(trigger, run))
-        if run.state == "Running" and is_overdue(kind, run, trigger.timeout, now):
+        if run.state == "Running" and is_overdue(kind, found, run, trigger.timeout, now):
             if problem := await self.clear(trigger, run):
                 return Followed(run, problem=problem)
             over = {"finished": now.replace(microsecond=0), "message": f"took longer than {trigger.spec.timeout}"}
@@ -121,12 +124,15 @@ class Runs:
             )
         except AlreadyExists:
             return None
-        except Forbidden as error:
-            return _forbidden(trigger, "create", kind, error, self.account(trigger))
         except NotFound:
             return _not_installed(kind, body["apiVersion"])
         except ApiError as error:
-            if error.status not in _REFUSED:
+            if _UNHEARD in error.message:
+                return Problem("WebhookFailed", f"the {kind.kind} could not be checked: {error.message}")
+            denied = isinstance(error, Forbidden) and _DENIED in error.message
+            if isinstance(error, Forbidden) and not denied:
+                return _forbidden(trigger, "create", kind, error, self.account(trigger))
+            if error.status not in _REFUSED and not denied:
                 raise
             if dry_run and "dry run" in error.message:
                 return None  # a webhook that cannot rehearse; the first run will tell
@@ -173,7 +179,7 @@ def _missing(run: TriggerRun, kind: RunKind, error: NotFound, now: datetime) -> 
         return Followed(run, absent=True)
     if run.name not in error.message:
         return Followed(run, problem=_not_installed(kind, kind.api_version))
-    lost = replace(run, state="Lost", finished=now.replace(microsecond=0), message="somebody deleted it")
+    lost = replace(run, state="Lost", finished=now.replace(microsecond=0), message="deleted before its end was seen")
     return Followed(lost, absent=True)
 
 

@@ -2,22 +2,24 @@
 
 A Job, a PipelineRun and a TrainJob tell by conditions, a Workflow by its phase. The report is the termination message
 of a Job's Pod, the parameter `report` of a Workflow's outputs, the result `report` of a PipelineRun; or, for all of
-them, a ConfigMap. Other outputs and results that are numbers are metrics.
+them, a ConfigMap. Other outputs and results that are numbers are metrics, and so are those that a Trainer was told.
+
+A Workflow's own outputs are those with a `globalName`; what its entrypoint puts out is with the node of its name.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
 from agent.api.datatrigger import RunState, TriggerRun
 from agent.core.rollout.gatejobs import pod_report
 from agent.core.rollout.reports import Answer, Report, read_report
-from agent.core.trigger.template import PIPELINE_RUN, TRAIN_JOB, WORKFLOW, RunKind
+from agent.core.trigger.template import JOB, PIPELINE_RUN, TRAIN_JOB, WORKFLOW, RunKind
 
 Object = Mapping[str, Any]
 REPORT_KEY = "report.json"
@@ -38,19 +40,14 @@ class Ended(NamedTuple):
 
 def ending(kind: RunKind, found: Object, pods: Iterable[Object] = ()) -> Ended:
     """How the object of a run stands; `pods` are those of a Job."""
-    if "deletionTimestamp" in (found.get("metadata") or {}):
+    ended = _ENDINGS[kind](found)
+    # Finalizers keep what is cleared up for a while, with all that it reports; the Pods of a Job may be gone already.
+    if "deletionTimestamp" in _mapping(found, "metadata") and (ended.state is None or kind == JOB):
         return Ended("Lost", "somebody deleted it")
-    if kind == WORKFLOW:
-        return _workflow(found)
-    if kind == PIPELINE_RUN:
-        return _pipeline_run(found)
-    if kind == TRAIN_JOB:
-        return _by_conditions(found)
-    ended = _by_conditions(found)
-    if ended.state is None:
+    if ended.state is None or kind != JOB:
         return ended
     report, fault = pod_report(pods)
-    return ended._replace(report=report, message="; ".join(filter(None, (ended.message, fault))))
+    return ended._replace(report=report, message=_joined(ended.message, fault))
 
 
 def with_config_map(ended: Ended, name: str, data: Mapping[str, str] | None) -> Ended:
@@ -87,9 +84,11 @@ def followed(run: TriggerRun, found: Object, ended: Ended, now: datetime) -> Tri
     )
 
 
-def is_overdue(kind: RunKind, run: TriggerRun, timeout: float | None, now: datetime) -> bool:
-    """Whether a run of a kind that knows no deadline of its own has gone on for too long."""
+def is_overdue(kind: RunKind, found: Object, run: TriggerRun, timeout: float | None, now: datetime) -> bool:
+    """Whether a run without a deadline of its own has gone on for too long: a TrainJob of an older Trainer."""
     if kind != TRAIN_JOB or timeout is None or run.started is None or run.state != "Running":
+        return False
+    if _mapping(found, "spec").get("activeDeadlineSeconds"):
         return False
     return (now - run.started).total_seconds() > timeout
 
@@ -109,7 +108,9 @@ def _workflow(found: Object) -> Ended:
     state = _PHASES.get(str(status.get("phase")))
     if state is None:
         return Ended(message=message)
-    return _with_values(Ended(state, message), _mappings(_mapping(status, "outputs"), "parameters"))
+    root = _mapping(_mapping(status, "nodes"), str(_mapping(found, "metadata").get("name")))
+    values = [value for one in (root, status) for value in _mappings(_mapping(one, "outputs"), "parameters")]
+    return _with_values(Ended(state, message), values)
 
 
 def _pipeline_run(found: Object) -> Ended:
@@ -118,8 +119,14 @@ def _pipeline_run(found: Object) -> Ended:
     state = _SUCCEEDED.get(str(succeeded.get("status")))
     if state is None:
         return Ended(message=message)
-    ended = Ended(state, message if state == "Failed" else "")
-    return _with_values(ended, _mappings(_mapping(found, "status"), "results"))
+    ended, status = Ended(state, message if state == "Failed" else ""), _mapping(found, "status")
+    return _with_values(ended, _mappings(status, "results") or _mappings(status, "pipelineResults"))  # v1, v1beta1
+
+
+def _train_job(found: Object) -> Ended:
+    ended = _by_conditions(found)
+    told = _mappings(_mapping(_mapping(found, "status"), "trainerStatus"), "metrics")
+    return _with_values(ended, told) if ended.state is not None and told else ended
 
 
 def _with_values(ended: Ended, values: Iterable[Object]) -> Ended:
@@ -132,17 +139,17 @@ def _with_values(ended: Ended, values: Iterable[Object]) -> Ended:
             text = value
         elif isinstance(name, str) and (number := _number(value)) is not None:
             metrics[name] = number
-    if text:
-        ended = _reported(ended, text, "output report")
-    report = ended.report or Report()
-    return ended._replace(report=replace(report, metrics={**metrics, **report.metrics}))
+    ended = ended._replace(report=Report(metrics=metrics))
+    return _reported(ended, text, "output report") if text else ended
 
 
 def _reported(ended: Ended, text: str, where: str) -> Ended:
     try:
-        return ended._replace(report=read_report(text))
+        report = read_report(text)
     except ValueError as error:
         return ended._replace(message=_joined(ended.message, f"{where}: {error}"))
+    others = ended.report.metrics if ended.report is not None else {}
+    return ended._replace(report=replace(report, metrics={**others, **report.metrics}))
 
 
 def _conditions(found: Object) -> list[Object]:
@@ -175,3 +182,11 @@ def _joined(*parts: str) -> str:
 def _cut(text: str) -> str | None:
     line = " ".join(text.split())
     return (line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…") or None
+
+
+_ENDINGS: Final[Mapping[RunKind, Callable[[Object], Ended]]] = {
+    JOB: _by_conditions,
+    WORKFLOW: _workflow,
+    PIPELINE_RUN: _pipeline_run,
+    TRAIN_JOB: _train_job,
+}

@@ -16,6 +16,7 @@ Object = dict[str, Any]
 TRIGGER_LABEL: Final = "weir.dev/data-trigger"
 DATA_ANNOTATION: Final = "weir.dev/data"
 _LABEL_LENGTH: Final = 63
+_YEAR: Final = 365 * 24 * 3600
 _PARAMETER: Final = re.compile(r"\$\(weir\.([A-Za-z.]*)\)")
 _METADATA: Final = frozenset({"labels", "annotations"})
 
@@ -185,7 +186,8 @@ def _job(spec: Object, timeout: float | None, environment: Mapping[str, str]) ->
 def _workflow(spec: Object, timeout: float | None, _: Mapping[str, str]) -> None:
     if timeout is not None:
         spec.setdefault("activeDeadlineSeconds", max(int(timeout), 1))
-    spec.pop("ttlStrategy", None)
+    # What is left out gets the workflowDefaults of Argo's controller, where clearing up is usual.
+    spec["ttlStrategy"] = {f"secondsAfter{end}": _YEAR for end in ("Completion", "Success", "Failure")}
 
 
 def _pipeline_run(spec: Object, timeout: float | None, _: Mapping[str, str]) -> None:
@@ -193,7 +195,9 @@ def _pipeline_run(spec: Object, timeout: float | None, _: Mapping[str, str]) -> 
         spec.setdefault("timeouts", {"pipeline": f"{max(int(timeout), 1)}s"})
 
 
-def _train_job(spec: Object, _timeout: float | None, environment: Mapping[str, str]) -> None:
+def _train_job(spec: Object, timeout: float | None, environment: Mapping[str, str]) -> None:
+    if timeout is not None:
+        spec.setdefault("activeDeadlineSeconds", max(int(timeout), 1))  # before Trainer 2.2 it is dropped
     trainer = spec.setdefault("trainer", {})
     if isinstance(trainer, dict):
         _add_environment(trainer, environment)

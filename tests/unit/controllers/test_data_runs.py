@@ -1,13 +1,15 @@
-"""A run that takes too long, and an API server that does not let it be deleted."""
+"""A run that takes too long, and API servers that do not let it be deleted, or made."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import pytest
+
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.discovery import Discovery
-from agent.adapters.kube.errors import Forbidden
+from agent.adapters.kube.errors import ApiError, Forbidden
 from agent.adapters.kube.resource import Resource
 from agent.api.datatrigger import DataTrigger, TriggerRun
 from agent.controllers.datatrigger.runs import Runs
@@ -22,6 +24,7 @@ class Cluster:
 
     def __init__(self, trigger: DataTrigger, run: TriggerRun) -> None:
         made = run_object(trigger, run)
+        del made["spec"]["activeDeadlineSeconds"]  # as the API server does where a Trainer does not know it
         self.job: dict[str, Any] | None = {**made, "metadata": {**made["metadata"], "uid": "1"}}
         self.granted = False
 
@@ -57,3 +60,54 @@ async def test_a_run_that_takes_too_long_goes_on_until_it_could_be_deleted() -> 
     found = await runs.follow(trigger, found.run, NOON)
     assert (found.run.state, found.run.removed, found.problem) == ("Failed", True, None)
     assert cluster.job is None
+
+
+class Refusing(Cluster):
+    """Lets nothing be made."""
+
+    def __init__(self, trigger: DataTrigger, run: TriggerRun, error: ApiError) -> None:
+        super().__init__(trigger, run)
+        self.error = error
+
+    async def create(self, *_: object, **__: object) -> dict[str, Any]:
+        raise self.error
+
+
+HOOK = 'admission webhook "validator.trainjob.trainer.kubeflow.org" denied the request: '
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "told"),
+    [
+        (
+            Forbidden(f"{HOOK}TrainingRuntime not found", status=403),
+            "TemplateRefused",
+            "was refused by the API server: ",
+        ),
+        (ApiError(f"{HOOK}missing field(s)", status=400), "TemplateRefused", "missing field(s)"),
+        (
+            ApiError('failed calling webhook "a.b": dial tcp: connection refused', status=500),
+            "WebhookFailed",
+            "the TrainJob could not be checked: failed calling webhook",
+        ),
+        (Forbidden("exceeded quota: jobs", status=403), "Forbidden", "exceeded quota: jobs"),
+        (
+            Forbidden('User "x" cannot create resource "trainjobs"', status=403),
+            "Forbidden",
+            "right to create TrainJobs",
+        ),
+    ],
+)
+async def test_why_a_run_was_not_made_is_told_in_the_words_of_who_did_not_let_it(
+    error: ApiError, reason: str, told: str
+) -> None:
+    spec = {"template": TEMPLATE, "timeout": "1h"}
+    trigger = DataTrigger.from_object({"metadata": {"name": "retrain", "namespace": "ml", "uid": "7d9e"}, "spec": spec})
+    run = TriggerRun(name="retrain-1", kind=TRAIN_JOB.kind, data="sha256:b", state="Pending")
+    cluster = Refusing(trigger, run, error)
+    runs = Runs(cast("KubeClient", cluster), cast("Discovery", cluster), default_account="")
+    made = await runs.create(trigger, run, NOON)
+    assert (made.run.state, made.absent) == ("Pending", True)
+    assert made.problem is not None
+    assert made.problem.reason == reason
+    assert told in made.problem.message

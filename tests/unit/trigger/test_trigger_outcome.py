@@ -29,6 +29,10 @@ def having(*conditions: tuple[str, str, str], **status: Any) -> dict[str, Any]:
     return {"status": {"conditions": listed, **status}}
 
 
+def deleted(found: dict[str, Any]) -> dict[str, Any]:
+    return {**found, "metadata": {"deletionTimestamp": "2026-11-29T12:00:00Z", "finalizers": ["example.org/kept"]}}
+
+
 def pod(message: str, finished: str = "2026-11-29T12:00:00Z") -> dict[str, Any]:
     ended = {"terminated": {"finishedAt": finished, "message": message}}
     return {"status": {"containerStatuses": [{"state": ended}]}}
@@ -42,6 +46,10 @@ def pod(message: str, finished: str = "2026-11-29T12:00:00Z") -> dict[str, Any]:
         (JOB, having(("Complete", "True", "")), "Succeeded", ""),
         (JOB, having(("Complete", "False", ""), ("Failed", "True", "deadline")), "Failed", "deadline"),
         (JOB, {"metadata": {"deletionTimestamp": "2026-11-29T12:00:00Z"}}, "Lost", "somebody deleted it"),
+        (JOB, deleted(having(("Complete", "True", ""))), "Lost", "somebody deleted it"),
+        (WORKFLOW, deleted({"status": {"phase": "Running"}}), "Lost", "somebody deleted it"),
+        (WORKFLOW, deleted({"status": {"phase": "Succeeded"}}), "Succeeded", ""),
+        (PIPELINE_RUN, deleted(having(("Succeeded", "False", "task failed"))), "Failed", "task failed"),
         (TRAIN_JOB, having(("Suspended", "True", "")), None, ""),
         (TRAIN_JOB, having(("Complete", "True", "")), "Succeeded", ""),
         (TRAIN_JOB, having(("Failed", "True", "out of memory")), "Failed", "out of memory"),
@@ -85,26 +93,44 @@ def test_a_report_that_cannot_be_read_is_told_and_changes_no_end() -> None:
     assert "report" in (run.message or "")
 
 
+VALUES = [
+    {"name": "report", "value": REPORT},
+    {"name": "model", "value": "s3://models/7"},
+    {"name": "loss", "value": "0.25"},
+    {"name": "rows", "value": "nan"},
+    {"name": "list", "value": ["1"]},
+]
+OUTPUTS = {"outputs": {"exitCode": "0", "parameters": VALUES}}
+SUCCEEDED = {"conditions": [{"type": "Succeeded", "status": "True"}]}
+
+
 @pytest.mark.parametrize(
     ("kind", "found"),
     [
-        (WORKFLOW, {"phase": "Succeeded", "outputs": {"parameters": [{"name": "loss", "value": "0.25"}]}}),
-        (PIPELINE_RUN, {"conditions": [{"type": "Succeeded", "status": "True"}], "results": []}),
+        (WORKFLOW, {"phase": "Succeeded", **OUTPUTS}),
+        # without a globalName an output is that of the node of the entrypoint, which has the Workflow's name
+        (WORKFLOW, {"phase": "Succeeded", "nodes": {"retrain-1": OUTPUTS, "retrain-1-7": {"outputs": {}}}}),
+        (WORKFLOW, {"phase": "Succeeded", **OUTPUTS, "nodes": {"retrain-1": {"outputs": {"parameters": VALUES[2:3]}}}}),
+        (PIPELINE_RUN, {**SUCCEEDED, "results": VALUES}),
+        (PIPELINE_RUN, {**SUCCEEDED, "pipelineResults": VALUES}),  # v1beta1
     ],
 )
 def test_outputs_that_are_numbers_are_metrics_and_report_is_the_report(kind: RunKind, found: dict[str, Any]) -> None:
-    values = found["outputs"]["parameters"] if kind == WORKFLOW else found["results"]
-    values += [
-        {"name": "report", "value": REPORT},
-        {"name": "model", "value": "s3://models/7"},
-        {"name": "loss", "value": "0.25"},
-        {"name": "rows", "value": "nan"},
-        {"name": "list", "value": ["1"]},
-    ]
-    ended = ending(kind, {"status": found})
+    ended = ending(kind, {"metadata": {"name": "retrain-1"}, "status": found})
     assert ended.report is not None
     assert ended.report.metrics == {"loss": 0.25, "accuracy": 0.9}
     assert ended.report.verdict == "pass"
+
+
+def test_what_a_trainer_was_told_is_a_metric_once_the_training_has_ended() -> None:
+    told = {"trainerStatus": {"progressPercentage": 100, "metrics": [{"name": "loss", "value": "0.25"}]}}
+    assert ending(TRAIN_JOB, {"status": told}).report is None
+    ended = ending(TRAIN_JOB, having(("Complete", "True", "jobset completed successfully"), **told))
+    assert ended.report is not None
+    assert ended.report.metrics == {"loss": 0.25}
+    report = with_config_map(ended, "results", {"report.json": REPORT}).report
+    assert report is not None
+    assert report.metrics == {"loss": 0.25, "accuracy": 0.9}
 
 
 def test_a_config_map_may_hold_the_report() -> None:
@@ -118,10 +144,11 @@ def test_a_config_map_may_hold_the_report() -> None:
 
 def test_only_kinds_without_a_deadline_of_their_own_are_stopped() -> None:
     started = TriggerRun(name="r", kind="TrainJob", data="d", state="Running", started=NOON)
-    assert not is_overdue(TRAIN_JOB, started, 60, NOON + timedelta(seconds=60))
-    assert is_overdue(TRAIN_JOB, started, 60, NOON + timedelta(seconds=61))
-    assert not is_overdue(TRAIN_JOB, started, None, NOON + timedelta(days=9))
-    assert not is_overdue(JOB, started, 60, NOON + timedelta(days=9))
+    assert not is_overdue(TRAIN_JOB, {}, started, 60, NOON + timedelta(seconds=60))
+    assert is_overdue(TRAIN_JOB, {}, started, 60, NOON + timedelta(seconds=61))
+    assert not is_overdue(TRAIN_JOB, {}, started, None, NOON + timedelta(days=9))
+    assert not is_overdue(TRAIN_JOB, {"spec": {"activeDeadlineSeconds": 60}}, started, 60, NOON + timedelta(days=9))
+    assert not is_overdue(JOB, {}, started, 60, NOON + timedelta(days=9))
 
 
 TREES = st.recursive(

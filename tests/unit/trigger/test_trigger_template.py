@@ -73,7 +73,19 @@ def test_a_job_is_filled_in_named_owned_and_told_by_variables() -> None:
 @pytest.mark.parametrize(
     ("api_version", "kind", "spec", "wanted"),
     [
-        ("argoproj.io/v1alpha1", "Workflow", {"ttlStrategy": {}}, {"activeDeadlineSeconds": 60}),
+        (
+            "argoproj.io/v1alpha1",
+            "Workflow",
+            {"ttlStrategy": {"secondsAfterSuccess": 5}},
+            {
+                "activeDeadlineSeconds": 60,
+                "ttlStrategy": {
+                    "secondsAfterCompletion": 31_536_000,
+                    "secondsAfterSuccess": 31_536_000,
+                    "secondsAfterFailure": 31_536_000,
+                },
+            },
+        ),
         ("tekton.dev/v1", "PipelineRun", {}, {"timeouts": {"pipeline": "60s"}}),
         ("tekton.dev/v1beta1", "PipelineRun", {"timeout": "5m"}, {"timeout": "5m"}),
         ("batch/v1", "Job", {"activeDeadlineSeconds": 5}, {"activeDeadlineSeconds": 5}),
