@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from agent.core.rollout.noted import Moment, noted
 from agent.core.rollout.reports import Answer, Report, read_report
 
 RESULTS = "weir.dev/gate-results"
@@ -101,7 +102,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     answer: Answer
     metrics: Mapping[str, float] = {}
-    at: datetime
+    at: Moment
 
 
 class Opinion(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,10 +193,7 @@ def _kept(gate: Gate, metrics: Mapping[str, float]) -> dict[str, float]:
 
 def decode_results(annotations: Mapping[str, str]) -> tuple[Result, ...]:
     """The results on a Canary; an annotation that somebody has broken holds none."""
-    try:
-        return tuple(msgspec.json.decode(annotations.get(RESULTS, "") or "[]", type=list[Result]))
-    except msgspec.DecodeError:
-        return ()
+    return tuple(noted(annotations, RESULTS, list[Result]) or ())
 
 
 def encode_results(results: Sequence[Result]) -> str:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from agent.core.rollout.noted import Moment, noted
 from agent.core.rollout.quarantine import Reference
 from agent.core.rollout.status import Phase, Status
 
@@ -34,7 +35,7 @@ Models = Callable[[Role], Sequence[Reference] | None]
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     """From `at` on a canary had `percent` of the traffic; None where nobody noted that."""
 
-    at: datetime
+    at: Moment
     percent: int | None
 
 
@@ -47,8 +48,8 @@ class Period(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     role: Role
     revision: str
-    since: datetime | None = None
-    until: datetime | None = None
+    since: Moment | None = None
+    until: Moment | None = None
     outcome: Outcome = ""
     models: tuple[Reference, ...] = ()
     shares: tuple[Share, ...] = ()
@@ -77,10 +78,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def decode_ledger(annotations: Mapping[str, str]) -> tuple[Period, ...]:
     """The periods on a Canary; an annotation that somebody has broken holds none."""
-    try:
-        return tuple(msgspec.json.decode(annotations.get(LEDGER, "") or "[]", type=list[Period]))
-    except msgspec.DecodeError:
-        return ()
+    return tuple(noted(annotations, LEDGER, list[Period]) or ())
 
 
 def encode_ledger(periods: Sequence[Period]) -> str:

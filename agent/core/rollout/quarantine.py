@@ -18,6 +18,7 @@ from agent.core.models.extract.slot import Context
 from agent.core.models.restarting import with_digests_before
 from agent.core.objects import ObjectKey, split_api_version
 from agent.core.rollout.hashing import FLAGGER_ID
+from agent.core.rollout.noted import Moment, noted
 from agent.core.rollout.objects import primary_name
 from agent.core.rollout.podspec import ConfigRef, with_copies
 
@@ -46,7 +47,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     restore: str = ""
     restore_digest: str = ""
     revision: str
-    at: datetime
+    at: Moment
     verdict: str = ""
 
 
@@ -70,10 +71,7 @@ class Withheld(msgspec.Struct, frozen=True, kw_only=True):
 
 def decode_quarantine(annotations: Mapping[str, str]) -> tuple[Rejected, ...]:
     """The entries on a Canary; an annotation that somebody has broken holds none."""
-    try:
-        return tuple(msgspec.json.decode(annotations.get(QUARANTINE, "") or "[]", type=list[Rejected]))
-    except msgspec.DecodeError:
-        return ()
+    return tuple(noted(annotations, QUARANTINE, list[Rejected]) or ())
 
 
 def encode_quarantine(entries: Sequence[Rejected]) -> str | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Literal
 
 import msgspec
+
+from agent.core.rollout.noted import Moment, noted
 
 STATUS = "weir.dev/write-back-status"
 """Annotation on a Canary: a `Written` as JSON. Whoever removes it has the write-back tried again."""
@@ -31,7 +32,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     commit: str = ""
     branch: str = ""
     url: str = ""
-    at: datetime | None = None
+    at: Moment | None = None
 
     @property
     def final(self) -> bool:
@@ -45,10 +46,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def decode_written(annotations: Mapping[str, str]) -> Written | None:
     """What an annotation tells; None without one, and for one that cannot be read."""
-    try:
-        return msgspec.json.decode(annotations.get(STATUS, ""), type=Written)
-    except msgspec.DecodeError:
-        return None
+    return noted(annotations, STATUS, Written)
 
 
 def declined(revision: str, branch: str, mode: str, said: str) -> Written:

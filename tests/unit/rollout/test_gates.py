@@ -21,6 +21,7 @@ from agent.core.rollout.gates import (
     about,
     answered,
     decode_results,
+    encode_results,
     opinion,
     with_results,
 )
@@ -479,7 +480,8 @@ def test_results_are_bounded_and_those_of_the_incumbent_stay():
     assert [one.revision for one in results][:2] == ["r0", "r6"]
     again = with_results(results, [Result(gate="evaluation", revision="r0", answer=Answer.FAIL, at=AT)], "r0")
     assert [one.answer for one in again if one.revision == "r0"] == [Answer.FAIL]
-    assert decode_results({RESULTS: "{"}) == ()
+    for text in ("{", "[" * 100_000, encode_results(again).replace("Z", "")):
+        assert decode_results({RESULTS: text}) == ()
 
 
 def gated(**changes) -> World:

@@ -82,7 +82,8 @@ def test_entries_survive_in_the_annotation_and_a_broken_one_holds_none() -> None
     entries = (entry("a"), entry("b"))
     assert decode_quarantine({QUARANTINE: encode_quarantine(entries) or ""}) == entries
     assert encode_quarantine(()) is None
-    for text in ("", "{", '{"a":1}', "[1]"):
+    without_zone = (encode_quarantine(entries) or "").replace("Z", "")
+    for text in ("", "{", '{"a":1}', "[1]", "[" * 100_000, without_zone):
         assert decode_quarantine({QUARANTINE: text}) == ()
 
 

@@ -73,7 +73,9 @@ def test_a_result_is_read_again_and_a_broken_one_is_none() -> None:
     assert again == written
     assert msgspec.structs.replace(written, at=None).says(again)
     assert not msgspec.structs.replace(written, text="back").says(again)
-    assert [decode_written({STATUS: text}) for text in ("", "{", "{}", "[]")] == [None] * 4
+    naive = msgspec.json.encode(written).decode().replace("Z", "")
+    garbage = ("", "{", "{}", "[]", "[" * 100_000, naive)
+    assert [decode_written({STATUS: text}) for text in garbage] == [None] * len(garbage)
     assert [Written(revision="", state=state, text="").final for state in ("failed", "committed", "refused")] == [
         False,
         True,
