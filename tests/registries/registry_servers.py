@@ -13,6 +13,30 @@ from agent.core.models import Blob, Grammar, Ref, parse
 from agent.core.models.extract.files import file_slots
 from testbed.ports import free_port
 
+SPELLINGS = [
+    "hf://org/m",
+    "oci://registry.example/org/m:v1",
+    "ollama://llama3:8b",
+    "s3://models/m",
+    "gs://models/m",
+    "abfss://models@account.dfs.core.windows.net/m",
+    "models:/name@champion",
+    "models:/name/Production",
+    "lakefs://repo/main/m",
+    "git-lfs",
+    "git",
+    "modelscope://org/m",
+    "iceberg://catalog/ns.table#main",
+    "pfs://project/repo@master:/m",
+    "model-registry://m",
+    "mlflow-artifacts:/1/r",
+    "https://account.file.core.windows.net/share/m",
+    "hdfs://namenode/m",
+    "delta://share/schema/table",
+    "delta+s3://models/table",
+    "ngc://nim/org/m:latest",
+    "wandb-artifact://org/wandb-registry-model/m:best",
+]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -110,3 +134,12 @@ async def ask_remote(ask: Asking, store: Access | None, ref: Ref, remote: str) -
     """What is known of a reference of DVC whose content is in a remote, for which `store` answers."""
     dvc = Access(remote=remote, scope=remote)
     return await ask.resolver.resolve(ref, lambda asked: dvc if asked.scheme == "dvc" else store, ttl=300)
+
+
+async def one_of(server: Registry, ask: Asking, spelling: str, number: int = 0) -> Ref:
+    """What is known, and not believed for long, of a reference of a spelling; those of Git name the server, or a
+    content of some number."""
+    if spelling != "git-lfs":
+        return await ask(f"{server.url}/m.git" if spelling == "git" else spelling, ttl=0)
+    ref = tracked("w.bin", f"version https://git-lfs.github.com/spec/v1\noid sha256:{number:064x}\nsize 1\n")
+    return await ask.resolver.resolve(ref, lambda _ref: ask.access, ttl=0)

@@ -16,7 +16,7 @@ from agent.adapters.registries.fetcher import Fetcher
 from agent.core.models import parse
 from agent.core.models.floating import has_floated
 from agent.core.models.ref import Digest, Size
-from tests.registries.registry_servers import Asking, Registry
+from tests.registries.registry_servers import SPELLINGS, Asking, Registry, one_of
 
 A, B = "a" * 40, "b" * 40
 SHA = "c" * 64
@@ -132,6 +132,23 @@ async def test_ways_not_to_know(
 ) -> None:
     server.status("/api/models/org/m/revision/main", status, **headers)
     assert (await ask("hf://org/m")).unresolved == reason
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "auth"), (403, "auth"), (404, "not-found"), (410, "not-found"), (418, "unreadable"), (500, "unreachable")],
+)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_every_registry_has_the_same_ways_not_to_know(
+    server: Registry, ask: Asking, spelling: str, status: int, reason: str
+) -> None:
+    async def refuse(_request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    server.fallback = refuse
+    certain = spelling == "git-lfs" and reason != "not-found"  # its text tells the content
+    assert (await one_of(server, ask, spelling)).unresolved == (None if certain else reason)
+    assert server.asked
 
 
 async def test_a_token_is_sent_to_the_hub(server: Registry, ask: Asking) -> None:

@@ -9,36 +9,9 @@ from typing import Any, get_args
 import pytest
 from aiohttp import web
 
-from agent.core.models import Blob
-from agent.core.models.extract.files import file_slots
 from agent.core.registries.outcome import Reason
-from tests.registries.registry_servers import Asking, Registry
+from tests.registries.registry_servers import SPELLINGS, Asking, Registry, one_of
 
-SPELLINGS = [
-    "hf://org/m",
-    "oci://registry.example/org/m:v1",
-    "ollama://llama3:8b",
-    "s3://models/m",
-    "gs://models/m",
-    "abfss://models@account.dfs.core.windows.net/m",
-    "models:/name@champion",
-    "models:/name/Production",
-    "lakefs://repo/main/m",
-    "git-lfs",
-    "git",
-    "modelscope://org/m",
-    "iceberg://catalog/ns.table#main",
-    "pfs://project/repo@master:/m",
-    "model-registry://m",
-    "mlflow-artifacts:/1/r",
-    "https://account.file.core.windows.net/share/m",
-    "hdfs://namenode/m",
-    "delta://share/schema/table",
-    "delta+s3://models/table",
-    "ngc://nim/org/m:latest",
-    "wandb-artifact://org/wandb-registry-model/m:best",
-]
-LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:"
 WORDS = (
     "objects",
     "oid",
@@ -118,11 +91,7 @@ async def test_any_answer(server: Registry, ask: Asking, spelling: str) -> None:
 
     server.fallback = anything
     for _ in range(60):
-        if spelling == "git-lfs":
-            (slot,) = file_slots("w.bin", Blob(f"{LFS}{chance.randrange(10**6):064x}\nsize 1\n".encode()))
-            ref = await ask.resolver.resolve(slot.ref, lambda _ref: ask.access, ttl=0)
-        else:
-            ref = await ask(f"{server.url}/m.git" if spelling == "git" else spelling, ttl=0)
+        ref = await one_of(server, ask, spelling, chance.randrange(10**6))
         assert ref.unresolved is None or ref.unresolved in get_args(Reason)
         assert ref.digest is None or ref.digest.value
     assert server.asked

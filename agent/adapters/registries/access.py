@@ -64,15 +64,25 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes = b""
 
-    def expected(self, who: str, what: str) -> Self:
-        """Itself, of status 200. *who* answers, *what* it was asked for. Raises RegistryError."""
+    def expected(self, who: str, what: str, *, hides: bool = False) -> Self:
+        """Itself, of status 200. *who* answers, *what* it was asked for. Raises RegistryError.
+
+        Who *hides* what it does not have says of it, too, that it may not be read.
+        """
         if self.status in {401, 403}:
-            raise RegistryError("auth", f"{who} refuses the credentials of the policy, or asks for some")
+            told = f"{who} refuses the credentials of the policy, or asks for some"
+            raise RegistryError(
+                "auth", f"{told}, or has no such {what}: it does not tell these apart" if hides else told
+            )
         if self.status in {404, 410}:
             raise RegistryError("not-found", f"{who} has no such {what}")
         if self.status != 200:
             raise RegistryError("unreadable", f"{who} answers with status {self.status}")
         return self
+
+    def is_there(self, who: str, what: str) -> bool:
+        """Whether *who* has it. Raises RegistryError if that is not told."""
+        return self.status not in {404, 410} and self.expected(who, what) is self
 
     def json(self, kind: type[T], what: str) -> T:
         """The body as that type. Raises RegistryError."""

@@ -39,8 +39,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
 
     if path:
         answer = await ask("HEAD", path, {})
-        if answer.status != 404:
-            return azure_blob(answer.expected("the share", "file"))
+        if answer.is_there("the share", "file"):
+            return azure_blob(answer)
 
     async def entries(inner: str) -> list[Entry]:
         found: list[Entry] = []
@@ -50,9 +50,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
             folder = f"{path}/{inner}".strip("/")
             answer = await ask("GET", folder, {**pairs, **({"marker": marker} if marker else {})})
             body = answer.expected("the share", "file or folder").body
-            files, marker = leaves(body, "File", "NextMarker")
-            found += [_file(record) for record in files]
-            found += [Entry(record.get("Name", ""), True) for record in leaves(body, "Directory", "NextMarker")[0]]
+            records, marker = leaves(body, {"File", "Directory"}, "NextMarker")
+            found += [_entry(kind, record) for kind, record in records]
             within(sum(not entry.folder for entry in found), sum(entry.folder for entry in found))
             if not marker:
                 return found
@@ -61,6 +60,8 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     return listed(await below(entries))
 
 
-def _file(record: dict[str, str]) -> Entry:
-    tag = record.get("Etag", "").strip('"')
-    return Entry(record.get("Name", ""), False, number(record.get("Content-Length", "")), tag, "etag")
+def _entry(kind: str, record: dict[str, str]) -> Entry:
+    name = record.get("Name", "")
+    if kind == "Directory":
+        return Entry(name, True)
+    return Entry(name, False, number(record.get("Content-Length", "")), record.get("Etag", "").strip('"'), "etag")

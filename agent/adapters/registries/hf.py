@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, urljoin
 
@@ -91,17 +92,11 @@ async def _files(fetcher: Fetcher, access: Access, url: str) -> AsyncIterator[Fi
 
 
 async def _get(fetcher: Fetcher, access: Access, url: str) -> Answer:
-    headers = access.authorization()
-    answer = await fetcher.get(url, endpoint=access.endpoint, headers=headers, scope=access.scope)
-    if answer.status == 200:
-        return answer
-    code = answer.headers.get("x-error-code", "")
+    answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
+    code = answer.headers.get("x-error-code", "") if answer.status != 200 else ""
     if code == "GatedRepo":
         raise RegistryError("gated", "the repository is gated: its terms have to be accepted with the token's account")
-    if code in {"EntryNotFound", "RevisionNotFound"} or answer.status == 404:
-        raise RegistryError("not-found", "the hub has no such repository or revision")
-    if answer.status in {401, 403}:
-        # the hub answers so for repositories that do not exist, too: it does not tell them from private ones
-        why = "refuses the token" if headers else "asks for a token, or has no such repository"
-        raise RegistryError("auth", f"the hub {why}")
-    raise RegistryError("unreadable", f"the hub answers with status {answer.status}")
+    if code in {"EntryNotFound", "RevisionNotFound"}:
+        answer = replace(answer, status=404)
+    # it does not tell repositories that do not exist from private ones
+    return answer.expected("the hub", "repository or revision", hides=True)

@@ -52,18 +52,13 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     where = f"{access.required('lakeFS')}/api/v1/repositories/{quote(repository)}"
 
     async def ask(url: str) -> Answer:
-        answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
-        if answer.status in {401, 403}:
-            raise RegistryError("auth", "lakeFS refuses the credentials of the policy, or asks for some")
-        if answer.status not in {200, 404}:
-            raise RegistryError("unreadable", f"lakeFS answers with status {answer.status}")
-        return answer
+        return await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
 
     commit = await _commit(ask, where, revision)
     objects = f"{where}/refs/{quote(revision, safe='')}/objects"
     if path:
         answer = await ask(f"{objects}/stat?{urlencode({'path': path})}")
-        if answer.status == 200:
+        if answer.is_there("lakeFS", "object"):
             stat = answer.json(_Object, "lakeFS")
             if not stat.checksum:
                 raise RegistryError("unsupported", "lakeFS gives no checksum of the object")
@@ -73,7 +68,7 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     prefix, after = f"{path.rstrip('/')}/" if path else "", ""
     for _ in range(_PAGES):
         answer = await ask(f"{objects}/ls?{urlencode({'prefix': prefix, 'after': after, 'amount': '1000'})}")
-        page = answer.json(_Listing, "lakeFS") if answer.status == 200 else _Listing()
+        page = answer.expected("lakeFS", "repository, branch, tag or commit").json(_Listing, "lakeFS")
         files += [File(o.path.removeprefix(prefix), o.size_bytes, o.checksum, "etag") for o in page.results]
         if not page.pagination.has_more:
             if not files:
@@ -100,8 +95,6 @@ async def _commit(ask: Callable[[str], Awaitable[Answer]], where: str, revision:
     if re.fullmatch(r"[0-9a-f]{64}", revision):
         return revision
     answer = await ask(f"{where}/branches/{quote(revision, safe='')}")
-    if answer.status == 404:
+    if not answer.is_there("lakeFS", "branch"):
         answer = await ask(f"{where}/tags/{quote(revision, safe='')}")
-    if answer.status == 404:
-        raise RegistryError("not-found", "lakeFS has no such repository, branch or tag")
-    return answer.json(_Pointer, "lakeFS").commit_id
+    return answer.expected("lakeFS", "repository, branch or tag").json(_Pointer, "lakeFS").commit_id

@@ -176,12 +176,12 @@ async def _ask(fetcher: Fetcher, access: Access, method: str, url: str, json: ob
     answer = await fetcher.get(
         url, endpoint=access.endpoint, headers=headers, method=method, json=json, scope=access.scope
     )
-    if answer.status == 403:
-        told = "MLflow does not let the user of the policy read it, or it does not exist, which it tells to few"
-        raise RegistryError("auth", told)
     # an alias that does not exist is an invalid parameter to it, and so is a stage
     no_alias = answer.status == 400 and b"alias" in answer.body and b"not found" in answer.body
     no_stage = answer.status == 400 and b"Invalid Model Version stage" in answer.body
     if b"RESOURCE_DOES_NOT_EXIST" in answer.body or no_alias or no_stage:
         answer = replace(answer, status=404)
-    return answer.expected("MLflow", "model, version, alias or stage").json(dict[str, object], "MLflow")
+    # to a user who may not read it, it does not tell what does not exist
+    hides = answer.status == 403
+    found = answer.expected("MLflow", "model, version, alias or stage", hides=hides)
+    return found.json(dict[str, object], "MLflow")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -40,18 +40,17 @@ async def s3(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     bucket = _Bucket(fetcher, access, name)
     if key:
         answer = await bucket.ask("HEAD", f"/{quote(key)}", {"versionId": version} if version else {})
-        if answer.status == 200:
+        if answer.is_there("the store", "object"):
             return _s3_object(answer)
-        _require(answer, "the bucket", missing_is_fine=not version)
+        if version:
+            answer.expected("the store", "bucket, object or version")
     files: list[File] = []
     prefix, token = f"{key.rstrip('/')}/" if key else "", ""
     for _ in range(_PAGES):
         pairs = {"list-type": "2", "prefix": prefix, **({"continuation-token": token} if token else {})}
-        answer = await bucket.ask("GET", "", pairs)
-        _require(answer, "the bucket")
-        records, more = leaves(answer.body, "Contents", "NextContinuationToken")
-        files += [_s3_file(record, prefix) for record in records]
-        token = more
+        answer = (await bucket.ask("GET", "", pairs)).expected("the store", "bucket")
+        records, token = leaves(answer.body, {"Contents"}, "NextContinuationToken")
+        files += [_s3_file(record, prefix) for _, record in records]
         if not token:
             return listed(files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
@@ -63,8 +62,7 @@ async def s3_content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
     if found is None or not found[2]:
         raise RegistryError("unsupported", "the reference names no object")
     answer = await _Bucket(fetcher, access, found[1]).ask("GET", f"/{quote(found[2])}", {})
-    _require(answer, "the object")
-    return answer.body
+    return answer.expected("the store", "bucket or object").body
 
 
 class _Bucket:
@@ -162,16 +160,16 @@ async def gs(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     if key:
         query = f"?generation={generation}" if generation else ""
         answer = await ask(f"{where}/{quote(key, safe='')}{query}")
-        if answer.status == 200:
-            return _gs_object(answer.json(_Object, "the bucket"))
-        _require(answer, "the bucket", missing_is_fine=not generation)
+        if answer.is_there("the store", "object"):
+            return _gs_object(answer.json(_Object, "the store"))
+        if generation:
+            answer.expected("the store", "bucket, object or generation")
     files: list[File] = []
     prefix, token = f"{key.rstrip('/')}/" if key else "", ""
     for _ in range(_PAGES):
         pairs = {"prefix": prefix, **({"pageToken": token} if token else {})}
-        answer = await ask(f"{where}?{urlencode(pairs)}")
-        _require(answer, "the bucket")
-        page = answer.json(_Objects, "the bucket")
+        answer = (await ask(f"{where}?{urlencode(pairs)}")).expected("the store", "bucket")
+        page = answer.json(_Objects, "the store")
         files += [_gs_file(item, prefix) for item in page.items]
         token = page.next_page_token
         if not token:
@@ -187,8 +185,7 @@ async def gs_content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
     where = f"{access.base('https://storage.googleapis.com')}/storage/v1/b/{quote(found[1])}/o"
     url = f"{where}/{quote(found[2], safe='')}?alt=media"
     answer = await fetcher.get(url, endpoint=access.endpoint, headers=access.authorization(), scope=access.scope)
-    _require(answer, "the object")
-    return answer.body
+    return answer.expected("the store", "bucket or object").body
 
 
 def _gs_object(item: _Object) -> Found:
@@ -225,17 +222,17 @@ async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     if key:
         pinned = {"snapshot" if "T" in version else "versionid": version} if version else {}
         answer = await ask("HEAD", f"{where}/{quote(key)}", pinned)
-        if answer.status == 200:
+        if answer.is_there("the store", "blob"):
             return azure_blob(answer)
-        _require(answer, "the container", missing_is_fine=not version)
+        if version:
+            answer.expected("the store", "container, blob or version")
     files: list[File] = []
     prefix, marker = f"{key.rstrip('/')}/" if key else "", ""
     for _ in range(_PAGES):
         pairs = {"restype": "container", "comp": "list", "prefix": prefix, **({"marker": marker} if marker else {})}
-        answer = await ask("GET", where, pairs)
-        _require(answer, "the container")
-        records, marker = leaves(answer.body, "Blob", "NextMarker")
-        files += [_azure_file(record, prefix) for record in records]
+        answer = (await ask("GET", where, pairs)).expected("the store", "container")
+        records, marker = leaves(answer.body, {"Blob"}, "NextMarker")
+        files += [_azure_file(record, prefix) for _, record in records]
         if not marker:
             return listed(files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
@@ -251,8 +248,7 @@ async def azure_content(fetcher: Fetcher, access: Access, canonical: str) -> byt
     url = f"{base}/{quote(found[2])}/{quote(found[3])}{f'?{sas}' if sas else ''}"
     headers = {"x-ms-version": AZURE_VERSION, **access.authorization()}
     answer = await fetcher.get(url, endpoint=access.endpoint, headers=headers, scope=access.scope)
-    _require(answer, "the blob")
-    return answer.body
+    return answer.expected("the store", "container or blob").body
 
 
 def azure_blob(answer: Answer) -> Found:
@@ -283,32 +279,25 @@ def listed(files: list[File]) -> Found:
     return Found(digest=listing_digest(files), size=extent(files))
 
 
-def _require(answer: Answer, what: str, *, missing_is_fine: bool = False) -> None:
-    if answer.status == 200 or (answer.status == 404 and missing_is_fine):
-        return
-    if answer.status in {401, 403}:
-        raise RegistryError("auth", f"{what} may not be read with these credentials")
-    if answer.status == 404:
-        raise RegistryError("not-found", f"{what}, or the version in it, does not exist")
-    raise RegistryError("unreadable", f"{what} is answered for with status {answer.status}")
+def leaves(body: bytes, wanted: Collection[str], following: str) -> tuple[list[tuple[str, dict[str, str]]], str]:
+    """Each element of a wanted name, with its own leaf elements by name, and the text of `following`.
 
-
-def leaves(body: bytes, record: str, following: str) -> tuple[list[dict[str, str]], str]:
-    """The leaf elements of each `record` by name, and the text of `following`. Raises RegistryError."""
-    records: list[dict[str, str]] = []
+    Raises RegistryError.
+    """
+    records: list[tuple[str, dict[str, str]]] = []
     inside, text, more = [False], [""], [""]
 
     def start(name: str, _attributes: object) -> None:
         text[0] = ""
-        if name == record:
+        if name in wanted:
             inside[0] = True
-            records.append({})
+            records.append((name, {}))
 
     def end(name: str) -> None:
-        if name == record:
+        if name in wanted:
             inside[0] = False
         elif inside[0]:
-            records[-1][name] = text[0]
+            records[-1][1][name] = text[0]
         elif name == following:
             more[0] = text[0]
 

@@ -111,13 +111,7 @@ class _Registry:
         if answer.status == 401 and not self._headers:
             self._headers = await self._logged_in(answer.headers.get("www-authenticate", ""))
             answer = await self._send(method, url)
-        if answer.status == 200:
-            return answer
-        if answer.status == 404:
-            raise RegistryError("not-found", f"{self._host} has no such repository, tag or digest")
-        if answer.status in {401, 403}:
-            raise RegistryError("auth", f"{self._host} gives no right to pull {self._repository}")
-        raise RegistryError("unreadable", f"{self._host} answers with status {answer.status}")
+        return answer.expected(self._host, "repository, tag or digest")
 
     async def _send(self, method: str, url: str) -> Answer:
         headers = {"Accept": _MANIFESTS, **self._headers}
