@@ -176,5 +176,5 @@ async def test_a_registry_that_does_not_say_what_it_has(models: Models) -> None:
     assert (await models.about("models:/unknown@champion")).unresolved == "auth"
     assert models.login is not None
     async with Fetcher() as fetcher:
-        with pytest.raises(RegistryError, match="does not exist"):
+        with pytest.raises(RegistryError, match="or has no such model"):
             await look_up(fetcher, models.login, "models:/unknown@champion")
