@@ -294,7 +294,7 @@ def test_records_have_the_documented_fields() -> None:
     assert plain["old"]["pinned"] is True
     assert plain["new"]["pinned"] is False
     assert plain["new"]["identity"] == {"unresolved": "offline"}
-    assert plain["location"]["jsonPath"] == "$.spec.template.spec.containers[0]"
+    assert plain["location"]["jsonPath"] == "$.spec.template.spec.containers[0].args[0]"
     assert plain["commit"] == {"old": "main@sha1:1111", "new": "main@sha1:2222"}
     assert msgspec.json.decode(msgspec.json.encode(record), type=ChangeRecord) == record
 

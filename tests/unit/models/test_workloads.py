@@ -73,6 +73,74 @@ def test_servers_name_their_model(fields: dict[str, Any], expected: str) -> None
     assert found["container[c].model"] == expected
 
 
+PLACES: list[tuple[str, dict[str, Any], dict[str, str]]] = [
+    ("flag and value in one", {"args": ["--model=org/m", "--max_model_len=9"]},
+     {"model": "args[0]", "--max-model-len": "args[1]"}),
+    ("value after the flag", {"args": ["--model", "org/m", "--revision", A, "--dtype", "half"]},
+     {"model": "args[1]", "--dtype": "args[5]"}),
+    ("flag in the command, value in the arguments", {"command": ["vllm", "serve", "--model"], "args": ["org/m"]},
+     {"model": "args[0]"}),
+    ("no flag", {"command": ["vllm", "serve"], "args": ["--seed=1", "org/m"]},
+     {"model": "args[1]", "--seed": "args[0]"}),
+    ("the last of two counts", {"args": ["--model=org/x", "--model=org/m"]}, {"model": "args[1]"}),
+    ("a variable in an argument", {"args": ["--model=$(M)"], "env": [{"name": "M", "value": "org/m"}]},
+     {"model": "args[0]"}),
+    ("adapters of one flag", {"args": ["--model=m/m", "--lora-modules", "a=org/a", '{"name": "b", "path": "org/b"}']},
+     {"adapter[a]": "args[2]", "adapter[b]": "args[3]"}),
+    ("a script", {"command": ["sh", "-c", "cd /x && exec vllm serve org/m \\\n --dtype half"]},
+     {"model": "command[2]", "--dtype": "command[2]"}),
+    ("a script with a variable of the container",
+     {"command": ["sh", "-c"], "args": ["vllm serve $M"], "env": [{"name": "M", "value": "org/m"}]},
+     {"model": "args[0]"}),
+    ("variables", {"image": "ghcr.io/huggingface/text-generation-inference:3",
+                   "env": [{"name": "QUANTIZE", "value": "awq"}, {"name": "MODEL_ID", "value": "org/m"},
+                           {"name": "HF_HOME", "value": "/cache"}]},
+     {"model": "env[1].value", "--quantize": "env[0].value", "cache[HF_HOME]": "env[2].value"}),
+    ("a hook", {"lifecycle": {"postStart": {"exec": {"command": ["ollama", "pull", "m:1"]}}}},
+     {"model": "lifecycle.postStart.exec.command[2]"}),
+    ("a revision of the tokenizer alone", {"args": ["--tokenizer-revision", A, "--model=org/m"]},
+     {"--tokenizer": "args[1]", "model": "args[2]"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "expected"), [row[1:] for row in PLACES], ids=[row[0] for row in PLACES])
+def test_records_point_at_the_word_that_says_so(fields: dict[str, Any], expected: dict[str, str]) -> None:
+    found = extracted(deployment(container("c", **{"image": "vllm/vllm-openai:v1", **fields}))).slots
+    places = {name.removeprefix("container[c]."): slot.path for name, slot in found.items()}
+    start = "$.spec.template.spec.containers[0]."
+    assert {name: places[name] for name in expected} == {name: start + place for name, place in expected.items()}
+
+
+def test_volumes_point_at_the_field_that_names_their_content() -> None:
+    bucket = {"driver": "gcsfuse.csi.storage.gke.io",
+              "volumeAttributes": {"bucketName": "b", "mountOptions": "implicit-dirs,only-dir=models/m"}}  # fmt: skip
+    artifact = {
+        "driver": "model.csi.modelpack.org",
+        "volumeAttributes": {"model.csi.modelpack.org/reference": "r.io/m:1"},
+    }
+    pod = deployment(
+        container("c"),
+        volumes=[
+            {"name": "a", "image": {"reference": "r.io/m:1"}},
+            {"name": "b", "persistentVolumeClaim": {"claimName": "c"}},
+            {"name": "c", "hostPath": {"path": "/h"}},
+            {"name": "d", "csi": bucket},
+            {"name": "e", "csi": artifact},
+            {"name": "f", "csi": {"driver": "other.example", "volumeAttributes": {"x": "y"}}},
+        ],
+    )
+    found = {name: slot for name, slot in extracted(pod).slots.items() if name.startswith("volume")}
+    shown = [(slot.kind, slot.ref.canonical, slot.path.partition(".volumes")[2]) for slot in found.values()]
+    assert shown == [
+        ("model", "oci://r.io/m:1", "[0].image.reference"),
+        ("data", "pvc://c", "[1].persistentVolumeClaim.claimName"),
+        ("data", "hostPath:///h", "[2].hostPath.path"),
+        ("data", "gs://b/models/m", "[3].csi.volumeAttributes.bucketName"),
+        ("model", "oci://r.io/m:1", "[4].csi.volumeAttributes['model.csi.modelpack.org/reference']"),
+        ("data", "csi://other.example?x=y", "[5].csi"),
+    ]
+
+
 def test_both_spellings_of_vllm_flags_and_its_settings() -> None:
     found = extracted(
         vllm(

@@ -9,6 +9,7 @@ from agent.core.models.extract import fields, servers
 from agent.core.models.extract.container import Place, server_slots
 from agent.core.models.extract.mounts import Mounts
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, text
+from agent.core.models.extract.written import keyed
 from agent.core.models.grammar import Grammar
 from agent.core.models.rendered import Object
 
@@ -40,8 +41,9 @@ def claim(obj: Object, context: Context) -> Iterator[Slot]:
     arguments = mapping(engine, "args", path)
     given = {"args": [f"--{str(key).lstrip('-')}={text(arguments, key, f'{path}.args')}" for key in arguments]}
     server = _ENGINES.get(text(spec[0], "engine", spec[1]).lower())
-    place = Place("engine", f"{path}.args", context, Mounts((), context), server)
-    yield from server_slots(given, "", place, model=False)
+    place = Place("engine", path, context, Mounts((), context), server)
+    for slot in server_slots(given, "", place, model=False):
+        yield slot._replace(path=keyed(slot.path, f"{path}.args", [*arguments]))
     yield from fields.scale(spec, "replicas")
 
 

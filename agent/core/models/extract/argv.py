@@ -218,8 +218,7 @@ def flags(argv: Sequence[str], switches: frozenset[str] = frozenset(), lists: fr
         if not word.startswith("-") or word in {"-", "--"} or _NEGATIVE.match(word):
             positional += [word] if word not in {"-", "--"} else []
             continue
-        name, equals, value = word.lstrip("-").partition("=")
-        name = name.replace("_", "-")
+        name, (_, equals, value) = flag_name(word), word.partition("=")
         values = named.setdefault(name, [])
         if equals:
             values.append(value)
@@ -233,6 +232,11 @@ def flags(argv: Sequence[str], switches: frozenset[str] = frozenset(), lists: fr
             values.append(argv[index])
             index += 1
     return Flags(tuple(positional), {name: tuple(values) for name, values in named.items()})
+
+
+def flag_name(word: str) -> str:
+    """The name in ``--name`` or ``--name=value``, with ``-`` for ``_``."""
+    return word.lstrip("-").partition("=")[0].replace("_", "-")
 
 
 def _is_flag(word: str) -> bool:

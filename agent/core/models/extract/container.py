@@ -18,6 +18,7 @@ from agent.core.models.extract.downloads import COPY
 from agent.core.models.extract.mounts import Mounts
 from agent.core.models.extract.server import Server, Setting
 from agent.core.models.extract.slot import Context, Slot, Trait, mapping, text
+from agent.core.models.extract.written import Written
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
 from agent.core.models.redact import HIDDEN
@@ -41,10 +42,11 @@ class Place(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A container's place together with its environment."""
+    """A container's place together with its environment and where its words are written."""
 
     place: Place
     env: Environment
+    written: Written
 
     def hidden(self, value: str) -> Ref | None:
         """The stand-in for a value that is one variable whose content is not in the rendered text."""
@@ -58,6 +60,14 @@ class Seen(NamedTuple):
         """The same, if its value is known."""
         found = self.variable(names)
         return found if isinstance(found, str) else None
+
+
+class Model(NamedTuple):
+    """What a command or a variable names, and the JSONPath of its text."""
+
+    ref: Ref
+    kind: Kind
+    path: str
 
 
 class Run(NamedTuple):
@@ -80,12 +90,12 @@ def container_slots(container: Mapping[str, Any], place: Place) -> Iterator[Slot
 def server_slots(container: Mapping[str, Any], image: str, place: Place, model: bool = True) -> Iterator[Slot]:
     """What the command line and environment say. *model* false: the model is named elsewhere, only settings count."""
     env = command_line.environment(container, place.path, place.context)
-    seen = Seen(place, env)
+    seen = Seen(place, env, Written(container, place.path, env))
     runs = list(_runs(container, image, seen))
     models = list(_models(runs, seen)) if model else []
     if model and not models:
         models = list(_generic(container, seen))
-    if model and all(ref.scheme == "file" for ref, _ in models):
+    if model and all(found.ref.scheme == "file" for found in models):
         models = list(_delivered(seen)) or models
     yield from _named(models, place)
     yield from _caches(seen)
@@ -105,11 +115,12 @@ def _ruled(container: Mapping[str, Any], seen: Seen) -> Iterator[Slot]:
         if not fnmatchcase(name, rule.container):
             continue
         flag = rule.flag.lstrip("-").replace("_", "-")
-        value: str | Hidden | None = next((found for flags in taken if flag and (found := flags.first(flag))), None)
-        value = value or (seen.env.get(rule.env) if rule.env else None)
+        given = next((found for flags in taken if flag and (found := flags.first(flag))), None)
+        value = given or (seen.env.get(rule.env) if rule.env else None)
         if value:
             ref = _from_value(value, rule.grammar, seen)
-            yield Slot(f"{seen.place.base}.{rule.slot}", rule.role, ref, seen.place.path, POD)
+            path = seen.written.flag([flag], given) if given else seen.written.variable(rule.env)
+            yield Slot(f"{seen.place.base}.{rule.slot}", rule.role, ref, path, POD)
 
 
 def resource_slots(container: Mapping[str, Any], place: Place) -> Iterator[Slot]:
@@ -181,27 +192,31 @@ def _scalar(value: Any) -> str:
     return value if isinstance(value, str) else document.canonical(value, "config")
 
 
-def _models(runs: Iterable[Run], seen: Seen) -> Iterator[tuple[Ref, Kind]]:
+def _models(runs: Iterable[Run], seen: Seen) -> Iterator[Model]:
     for server, flags in runs:
         revision = flags.first(*server.revision) or seen.plain(server.revision_env)
         first = flags.first(*server.model)
         values = flags.every(*server.model) if server is servers.TRITON else (first,) if first is not None else ()
+        flagged = bool(values)
         if not values and server.positional:
             values = flags.positional[:1]
         kind: Kind = "data" if flags.first("repo-type") == "dataset" else "model"
         for value in values:
             spelling = f"hf://datasets/{value}" if kind == "data" else _remote(value, server)
-            yield _reference(spelling, server.grammar, seen, revision), kind
+            path = seen.written.flag(server.model, value) if flagged else seen.written.word(value)
+            yield Model(_reference(spelling, server.grammar, seen, revision), kind, path)
         if not values and (found := seen.variable(server.model_env)) is not None:
-            yield _from_value(found, server.grammar, seen, revision), kind
+            ref = _from_value(found, server.grammar, seen, revision)
+            yield Model(ref, kind, seen.written.variable(*server.model_env))
 
 
-def _delivered(seen: Seen) -> Iterator[tuple[Ref, Kind]]:
+def _delivered(seen: Seen) -> Iterator[Model]:
     """What somebody else puts into the folder that a server loads from: KServe and its like read these variables."""
     found = seen.variable(servers.DELIVERED_ENV)
     if found is not None:
         grammar = Grammar.KSERVE if seen.env.get("STORAGE_URI") == found else Grammar.GENERIC
-        yield _from_value(found, grammar, seen, seen.plain(servers.GENERIC_REVISION_ENV)), "model"
+        ref = _from_value(found, grammar, seen, seen.plain(servers.GENERIC_REVISION_ENV))
+        yield Model(ref, "model", seen.written.variable(*servers.DELIVERED_ENV))
 
 
 def _caches(seen: Seen) -> Iterator[Slot]:
@@ -209,7 +224,8 @@ def _caches(seen: Seen) -> Iterator[Slot]:
     for name in servers.CACHE_ENV:
         if found := seen.env.get(name):
             ref = _from_value(found, Grammar.HUB, seen)
-            yield Slot(f"{seen.place.base}.cache[{name}]", "config", ref, seen.place.path, POD | {"output"})
+            path = seen.written.variable(name)
+            yield Slot(f"{seen.place.base}.cache[{name}]", "config", ref, path, POD | {"output"})
 
 
 def _reference(value: str, grammar: Grammar, seen: Seen, revision: str | None = None) -> Ref:
@@ -238,7 +254,7 @@ def _remote(value: str, server: Server) -> str:
     return value
 
 
-def _generic(container: Mapping[str, Any], seen: Seen) -> Iterator[tuple[Ref, Kind]]:
+def _generic(container: Mapping[str, Any], seen: Seen) -> Iterator[Model]:
     """The usual flags and variables of servers that are not in the table."""
     argvs = command_line.commands(container, seen.place.path, seen.env)
     taken = [command_line.flags(argv) for argv in argvs]
@@ -246,23 +262,25 @@ def _generic(container: Mapping[str, Any], seen: Seen) -> Iterator[tuple[Ref, Ki
     revision = next((value for flags in taken if (value := flags.first(*servers.GENERIC_REVISION_FLAGS))), None)
     revision = revision or seen.plain(servers.GENERIC_REVISION_ENV)
     if flag and flag != "true":
-        yield _reference(flag, Grammar.GENERIC, seen, revision), "model"
+        path = seen.written.flag(servers.GENERIC_FLAGS, flag)
+        yield Model(_reference(flag, Grammar.GENERIC, seen, revision), "model", path)
         return
     found = seen.variable(servers.GENERIC_ENV)
     if found is not None:
-        yield _from_value(found, Grammar.GENERIC, seen, revision), "model"
+        path = seen.written.variable(*servers.GENERIC_ENV)
+        yield Model(_from_value(found, Grammar.GENERIC, seen, revision), "model", path)
 
 
-def _named(models: list[tuple[Ref, Kind]], place: Place) -> Iterator[Slot]:
+def _named(models: list[Model], place: Place) -> Iterator[Slot]:
     """One model is ``.model``; of several each is keyed by where it comes from, without its revision."""
     sources: dict[Kind, set[str]] = {}
-    for ref, kind in models:
+    for ref, kind, _ in models:
         sources.setdefault(kind, set()).add(ref.canonical)
-    for ref, kind in models:
+    for ref, kind, path in models:
         name = f"{place.base}.{kind}"
         if len(sources[kind]) > 1:
             name += f"[{origin(ref)}]"
-        yield Slot(name, kind, ref, place.path, POD)
+        yield Slot(name, kind, ref, path, POD)
 
 
 def origin(ref: Ref) -> str:
@@ -286,7 +304,9 @@ def _settings(run: Run, seen: Seen) -> Iterator[Slot]:
             value = run.flags.first(*run.server.model) or next(iter(run.flags.positional), None)
         if value:
             ref = value.ref if isinstance(value, Hidden) else _setting_ref(value, setting, run.server, seen, revision)
-            yield Slot(f"{seen.place.base}.--{flag}", setting.kind, ref, seen.place.path, setting.traits | POD)
+            names = [flag, *([setting.revision] if flag not in given else [])]
+            path = seen.written.flag(names) if values or revision else seen.written.variable(setting.env)
+            yield Slot(f"{seen.place.base}.--{flag}", setting.kind, ref, path, setting.traits | POD)
 
 
 def _others(run: Run, seen: Seen) -> Iterator[Slot]:
@@ -297,13 +317,13 @@ def _others(run: Run, seen: Seen) -> Iterator[Slot]:
     for flag, values in run.flags.named.items():
         if flag in known or not server.settings:
             continue
-        value = ",".join(values)
+        value, path = ",".join(values), seen.written.flag([flag])
         if _SECRET_WORDS.search(flag):
             ref = opaque(HIDDEN, "argument", f"argument:{flag}")
-            yield Slot(f"{seen.place.base}.--{flag}", "credential", ref, seen.place.path, POD, _sha256(value))
+            yield Slot(f"{seen.place.base}.--{flag}", "credential", ref, path, POD, _sha256(value))
         else:
             ref = seen.hidden(value) or literal(canonical_json(value), value)
-            yield Slot(f"{seen.place.base}.--{flag}", "config", ref, seen.place.path, POD)
+            yield Slot(f"{seen.place.base}.--{flag}", "config", ref, path, POD)
 
 
 def _setting_ref(value: str, setting: Setting, server: Server, seen: Seen, revision: str | None) -> Ref:
@@ -327,14 +347,15 @@ def canonical_json(value: str) -> str:
 
 
 def _adapters(run: Run, seen: Seen) -> Iterator[Slot]:
-    values = list(run.flags.every(*run.server.adapters))
-    if not values and run.server.adapters_env and (found := seen.plain((run.server.adapters_env,))):
-        values = [found]
-    traits: frozenset[Trait] = POD | {"hot-reload"} if _loads_while_it_runs(run.server, seen) else POD
-    for value in values:
+    server, written = run.server, seen.written
+    given = [(value, written.flag(server.adapters, value)) for value in run.flags.every(*server.adapters)]
+    if not given and server.adapters_env and (found := seen.plain((server.adapters_env,))):
+        given = [(found, written.variable(server.adapters_env))]
+    traits: frozenset[Trait] = POD | {"hot-reload"} if _loads_while_it_runs(server, seen) else POD
+    for value, path in given:
         for name, target in adapter_items(value):
             ref = _reference(target, Grammar.HUB, seen)
-            yield Slot(f"{seen.place.base}.adapter[{name}]", "adapter", ref, seen.place.path, traits)
+            yield Slot(f"{seen.place.base}.adapter[{name}]", "adapter", ref, path, traits)
 
 
 def _loads_while_it_runs(server: Server, seen: Seen) -> bool:

@@ -10,6 +10,7 @@ from agent.core.models.extract import fields, servers
 from agent.core.models.extract.container import Place, server_slots
 from agent.core.models.extract.mounts import Mounts
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, mappings, text
+from agent.core.models.extract.written import keyed
 from agent.core.models.grammar import Grammar
 from agent.core.models.record import Kind
 from agent.core.models.ref import Digest, Identity, Ref
@@ -40,7 +41,8 @@ def model(obj: Object, context: Context) -> Iterator[Slot]:
         "env": [{"name": str(name), "value": text(environment, name, f"{path}.env")} for name in environment],
     }
     place = Place("engine", path, context, Mounts((), context), _ENGINES.get(text(values, "engine", path)))
-    yield from server_slots(container, "", place, model=False)
+    for slot in server_slots(container, "", place, model=False):
+        yield slot._replace(path=keyed(slot.path, f"{path}.env", [*environment]))
     yield from _files(values, path)
 
 

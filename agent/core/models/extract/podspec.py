@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,7 +16,11 @@ from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
 from agent.core.models.ref import Digest, Identity, Ref, literal, opaque, unresolved
 
-_MODEL_ATTRIBUTES: Final = frozenset({"modelRef", "modelUri", "modelURI"})
+_IMAGE_ATTRIBUTES: Final = frozenset({"modelRef", "model.csi.modelpack.org/reference"})
+_MODEL_ATTRIBUTES: Final = _IMAGE_ATTRIBUTES | {"modelUri", "modelURI"}
+# Drivers that mount a bucket: Cloud Storage FUSE for GKE and Mountpoint for Amazon S3.
+_BUCKETS: Final[Mapping[str, str]] = {"gcsfuse.csi.storage.gke.io": "gs", "s3.csi.aws.com": "s3"}
+_ONLY_FOLDER: Final = re.compile(r"(?:^|[,\s])(?:only-dir[=:]|--?prefix[= ])([^,\s]+)")
 _MODEL_WORDS: Final = ("model", "weight", "checkpoint", "lora", "adapter")
 
 
@@ -75,11 +80,12 @@ def _volumes(pod: Mapping[str, Any], path: str, context: Context, known: tuple[s
         slot = f"{prefix}volume[{name}]"
         found = _volume(volume, here, context, _volume_kind(name, places.get(name, ()), folders))
         if found is not None:
-            kind, ref = found
-            yield Slot(slot, kind, ref, here, POD | ({"output"} if kind == "config" else set()))
+            kind, ref, field = found
+            yield Slot(slot, kind, ref, f"{here}.{field}", POD | ({"output"} if kind == "config" else set()))
 
 
-def _volume(volume: Mapping[str, Any], path: str, context: Context, kind: Kind) -> tuple[Kind, Ref] | None:
+def _volume(volume: Mapping[str, Any], path: str, context: Context, kind: Kind) -> tuple[Kind, Ref, str] | None:
+    """What the volume holds and the field below *path* that says so."""
     image = mapping(volume, "image", path)
     claim = mapping(volume, "persistentVolumeClaim", path)
     host = mapping(volume, "hostPath", path)
@@ -87,31 +93,41 @@ def _volume(volume: Mapping[str, Any], path: str, context: Context, kind: Kind) 
     config_map = text(mapping(volume, "configMap", path), "name", path)
     secret = text(mapping(volume, "secret", path), "secretName", path)
     if reference := text(image, "reference", path):
-        return "model", parse(reference, Grammar.IMAGE)
+        return "model", parse(reference, Grammar.IMAGE), "image.reference"
     if name := text(claim, "claimName", path):
-        return kind, opaque(f"pvc://{name}", "pvc", f"pvc://{name}")
+        return kind, opaque(f"pvc://{name}", "pvc", f"pvc://{name}"), "persistentVolumeClaim.claimName"
     if folder := text(host, "path", path):
-        return kind, opaque(folder, "hostPath", f"hostPath://{folder}")
+        return kind, opaque(folder, "hostPath", f"hostPath://{folder}"), "hostPath.path"
     if csi:
-        return ("model" if _MODEL_ATTRIBUTES & mapping(csi, "volumeAttributes", path).keys() else kind), _csi(
-            csi, f"{path}.csi"
-        )
+        ref, attribute = _csi(csi, f"{path}.csi")
+        models = attribute in _MODEL_ATTRIBUTES
+        return "model" if models else kind, ref, f"csi.volumeAttributes{_member(attribute)}" if attribute else "csi"
     if config_map:
-        return "config", config_map_ref(config_map, context)
-    return ("credential", secret_ref(secret, context)) if secret else None
+        return "config", config_map_ref(config_map, context), "configMap.name"
+    return ("credential", secret_ref(secret, context), "secret.secretName") if secret else None
 
 
-def _csi(csi: Mapping[str, Any], path: str) -> Ref:
+def _member(name: str) -> str:
+    return f".{name}" if name.isidentifier() else f"['{name}']"
+
+
+def _csi(csi: Mapping[str, Any], path: str) -> tuple[Ref, str]:
+    """What is mounted and the attribute that says so: none where all of them together say it."""
     driver, attributes = text(csi, "driver", path), mapping(csi, "volumeAttributes", path)
+    here = f"{path}.volumeAttributes"
     for key in (*sorted(_MODEL_ATTRIBUTES), "uri", "source"):
-        value = text(attributes, key, f"{path}.volumeAttributes")
+        value = text(attributes, key, here)
         if "://" in value:
-            return parse(value)
-        if value and key == "modelRef":
-            return parse(value, Grammar.IMAGE)
+            return parse(value), key
+        if value and key in _IMAGE_ATTRIBUTES:
+            return parse(value, Grammar.IMAGE), key
+    bucket = text(attributes, "bucketName", here)
+    if bucket and driver in _BUCKETS:
+        folder = _ONLY_FOLDER.search(text(attributes, "mountOptions", here))
+        return parse(f"{_BUCKETS[driver]}://{bucket}" + (f"/{folder[1].strip('/')}" if folder else "")), "bucketName"
     shown = "&".join(f"{key}={attributes[key]}" for key in sorted(attributes, key=str) if not _looks_secret(str(key)))
     canonical = f"csi://{driver}" + (f"?{shown}" if shown else "")
-    return unresolved(canonical, "csi", canonical)
+    return unresolved(canonical, "csi", canonical), ""
 
 
 def _looks_secret(key: str) -> bool:
