@@ -14,6 +14,7 @@ import msgspec
 from agent.adapters.journal import Journal
 from agent.controllers.owed import Mark, Owed, bounded
 from agent.core.models import ChangeRecord, Ref
+from agent.core.models.ref import is_absent
 from agent.core.objects import ObjectKey
 from agent.core.rollout.view import NamedChange
 
@@ -242,8 +243,16 @@ class ChangeLog:
 
     def known(self, kustomization: str) -> dict[str, Ref]:
         """What references of a Kustomization were last found to mean, by canonical text."""
-        refs = [entry.record.new for entry in self._entries if entry.kustomization == kustomization]
-        return {ref.canonical: ref for ref in refs if ref and ref.digest and ref.pinned is False and not ref.unresolved}
+        found: dict[str, Ref] = {}
+        for entry in self._entries:
+            ref = entry.record.new
+            if ref is None or entry.kustomization != kustomization:
+                continue
+            if is_absent(ref):  # told as such, and nothing more is to be told until it is back
+                found.pop(ref.canonical, None)
+            elif _is_known(ref):
+                found[ref.canonical] = ref
+        return found
 
     def _remember(self, record: ChangeRecord) -> None:
         if record.old is None or not record.commit.old:
@@ -280,6 +289,13 @@ def _decoded(lines: Iterable[bytes]) -> _Read:
         for field in ("untold", "told", "unheard", "heard")
     )
     return _Read(list(found.values()), _Marked(tuple(gone), untold, told, unheard, heard))
+
+
+def _is_known(ref: Ref) -> bool:
+    """Whether it is known by a registry's word what the reference means: texts of pins alone tell nothing of that."""
+    told = ref.pinned is False or (ref.identity is not None and ref.identity.resolved_at is not None)
+    version = ref.identity.version if ref.identity else None
+    return told and not ref.unresolved and (ref.digest or ref.size or version) is not None
 
 
 def _bytes(reference: Ref | None) -> int:

@@ -22,7 +22,8 @@ from agent.runtime.rounds import Rounds
 Key = tuple[str, str]
 _IDLE = 3600.0
 _PINS = 3600.0
-"""Seconds between two looks at whether pinned content is still there."""
+"""Seconds between two looks at whether pinned content is still there, and the same. What another Kustomization was told
+less than half as long ago is believed: content that many use costs one question."""
 
 
 @dataclass(slots=True)
@@ -166,15 +167,15 @@ class Floats:
         await self._looked(followed, rendered)
 
     async def _ask(self, followed: Followed, listed: Sequence[Reference]) -> dict[str, Ref]:
-        """What floats, and now and then whether what is pinned is still there."""
+        """What floats, and now and then what is pinned, by the text or by convention."""
         refs = [reference.slot.ref for reference in listed]
         found = await self._resolution.resolved([ref for ref in refs if ref.pinned is False], followed.policies)
         if self._clock() < followed.pins_due:
             return found
         followed.pins_due = self._clock() + _PINS
-        pinned = [ref for ref in refs if ref.pinned is True]
-        return found | await self._resolution.resolved(pinned, followed.policies, again=True)
+        pinned = [ref for ref in refs if ref.pinned is not False]
+        return found | await self._resolution.resolved(pinned, followed.policies, again_after=_PINS / 2)
 
 
 def _askable(rendered: RenderedSet, rules: Rules) -> tuple[Reference, ...]:
-    return tuple(reference for reference in references(rendered, rules) if reference.slot.ref.pinned in {True, False})
+    return tuple(reference for reference in references(rendered, rules) if reference.slot.ref.pinned != "opaque")

@@ -38,12 +38,13 @@ class Resolution:
         policies: Sequence[ChangePolicy],
         *,
         source: str = "",
-        again: bool = False,
+        again_after: float | None = None,
     ) -> dict[str, Ref]:
         """The references that some registry knows more about, by canonical text. Never raises.
 
-        Registries that take too long are not waited for; their answers are there the next time. With `again`, also
-        what is known for ever is asked for. `source` is the address of the repository that the references are from.
+        Registries that take too long are not waited for; their answers are there the next time. What is known for ever
+        is asked for, too, `again_after` so many seconds. `source` is the address of the repository that the references
+        are from.
         """
         interval = interval_of(policies)
         wanted = {ref.canonical: ref for ref in refs}
@@ -56,7 +57,9 @@ class Resolution:
         except TimeoutError:
             return {}
         tasks = {
-            canonical: asyncio.create_task(self._resolver.resolve(ref, access_for, ttl=interval, again=again))
+            canonical: asyncio.create_task(
+                self._resolver.resolve(ref, access_for, ttl=interval, again_after=again_after)
+            )
             for canonical, ref in wanted.items()
         }
         done, late = await asyncio.wait(tasks.values(), timeout=max(self._patience - (time.monotonic() - began), 0.0))

@@ -131,7 +131,7 @@ class TrackedContent:
         found: dict[str, Ref] = {}
         for first in range(0, len(unique), _AT_ONCE):
             some = unique[first : first + _AT_ONCE]
-            found |= await self._resolution.resolved(some, policies, source=url, again=True)
+            found |= await self._resolution.resolved(some, policies, source=url, again_after=_EVERY / 2)
         return found
 
 

@@ -241,6 +241,24 @@ async def test_what_floats_is_asked_again_and_what_is_pinned_is_not(server: Regi
     assert server.paths().count(f"/api/models/org/m/revision/{A}") == 1
 
 
+async def test_what_is_pinned_is_asked_again_if_somebody_doubts_it_and_not_by_each_who_does(server: Registry) -> None:
+    server.json("/api/2.0/mlflow/model-versions/get", {"model_version": {"version": "7", "source": "s3://models/m"}})
+    access, clock = Access(server.url), [0.0]
+    async with Fetcher() as fetcher:
+        resolver = Resolver(fetcher, clock=lambda: clock[0])
+        for at, tag, doubt, told in (
+            (0.0, "a", None, "a"),
+            (9e9, "b", None, "a"),
+            (9e9, "b", 1800.0, "b"),
+            (9e9 + 1799, "c", 1800.0, "b"),
+            (9e9 + 1800, "c", 1800.0, "c"),
+        ):
+            clock[0] = at
+            server.status("/models/m", 200, ETag=f'"{tag}"')
+            ref = await resolver.resolve(parse("models:/m/7"), lambda _ref: access, ttl=300, again_after=doubt)
+            assert str(ref.digest) == f"etag:{told}"
+
+
 async def test_an_answer_that_did_not_change_is_not_sent_again(server: Registry, ask: Asking) -> None:
     sent: list[int] = []
 

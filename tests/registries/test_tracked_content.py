@@ -32,7 +32,7 @@ def output(md5: str, more: str = "") -> Ref:
 
 
 async def ask_about(ask: Asking, ref: Ref, *, again: bool = False) -> Ref:
-    return await ask.resolver.resolve(ref, lambda _ref: ask.access, ttl=300, again=again)
+    return await ask.resolver.resolve(ref, lambda _ref: ask.access, ttl=300, again_after=0.0 if again else None)
 
 
 def at_lfs(lfs: GitLfs, token: str, repository: str = "team/models") -> Access:

@@ -99,6 +99,7 @@ class _Known:
     found: Found | None
     until: float
     at: datetime
+    asked: float
     pause: float = 0.0
 
 
@@ -117,15 +118,16 @@ class Resolver:
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
         self._asking: dict[tuple[str, str], asyncio.Task[_Known]] = {}
 
-    async def resolve(self, ref: Ref, access_for: AccessFor, *, ttl: float, again: bool = False) -> Ref:
+    async def resolve(self, ref: Ref, access_for: AccessFor, *, ttl: float, again_after: float | None = None) -> Ref:
         """The reference with its identity, digest and size, or with the reason why they are not known. Never raises.
 
-        With `again`, what is known for ever is asked for once more: pinned content may be taken away.
+        What is known for ever is asked for once more `again_after` so many seconds: pinned content may be taken away,
+        or overwritten.
         """
         access = access_for(ref)
         if access is None or ref.scheme not in SCHEMES or ref.pinned == "opaque" or ref.unresolved == "malformed":
             return ref
-        known = await self._current(ref, access, access_for, ttl, again=again)
+        known = await self._current(ref, access, access_for, ttl, again_after)
         return completed(ref, known.outcome, known.at, known.found)
 
     async def listing(self, ref: Ref, access_for: AccessFor) -> Mapping[str, str] | None:
@@ -150,11 +152,15 @@ class Resolver:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _current(self, ref: Ref, access: Access, access_for: AccessFor, ttl: float, *, again: bool) -> _Known:
+    async def _current(
+        self, ref: Ref, access: Access, access_for: AccessFor, ttl: float, again_after: float | None
+    ) -> _Known:
         key = (ref.canonical, access.scope)
-        known = self._known.get(key)
-        if known is not None and self._clock() < known.until and not (again and known.until == _FOREVER):
-            return known
+        known, now = self._known.get(key), self._clock()
+        if known is not None and now < known.until:
+            doubted = known.until == _FOREVER and again_after is not None and now - known.asked >= again_after
+            if not doubted:
+                return known
         task = self._asking.get(key)
         if task is None:
             task = asyncio.create_task(self._ask(ref, access, access_for, ttl), name="resolver")
@@ -178,7 +184,8 @@ class Resolver:
         if isinstance(outcome, Found):
             certain = ref.pinned is True and not outcome.partial
             lifetime = _FOREVER if certain else ttl * random.uniform(0.9, 1.1)  # noqa: S311
-            known = _Known(outcome, outcome, self._clock() + lifetime, datetime.now(UTC))
+            now = self._clock()
+            known = _Known(outcome, outcome, now + lifetime, datetime.now(UTC), now)
         else:
             expected = ref.pinned is True and outcome.reason == "unsupported"  # nobody can tell, and nobody has to
             if (before is None or before.outcome != outcome) and not expected:
@@ -189,7 +196,8 @@ class Resolver:
                 pause = min(max(pause, 2 * before.pause), _LONGEST)
             found = before.found if before is not None else None
             at = before.at if before is not None else datetime.now(UTC)
-            known = _Known(outcome, found, self._clock() + pause, at, pause)
+            now = self._clock()
+            known = _Known(outcome, found, now + pause, at, now, pause)
         self._known[key] = known
         self._known.move_to_end(key)
         if len(self._known) > _KEPT:

@@ -33,11 +33,25 @@ class LostFile(NamedTuple):
 
 
 def has_floated(old: Ref, new: Ref) -> bool:
-    """Whether the same text means other content: two certain digests of one kind differ."""
+    """Whether the same text means other content: two certain digests of one kind differ; where none is known, as of
+    files that MLflow gives out itself, versions or sizes.
+
+    That of a pin does, too, where its files can be overwritten, as those of a version that MLflow has registered.
+    """
     before, after = old.digest, new.digest
-    if before is None or after is None or new.unresolved or old.canonical != new.canonical:
+    if new.unresolved or old.canonical != new.canonical:
         return False
-    return before.is_like(after) and before.value != after.value
+    if before is None and after is None:
+        return _differ(old.size, new.size) or _differ(_version(old), _version(new))
+    return before is not None and after is not None and before.is_like(after) and before.value != after.value
+
+
+def _differ(before: object, after: object) -> bool:
+    return before is not None and after is not None and before != after
+
+
+def _version(ref: Ref) -> str | None:
+    return ref.identity.version if ref.identity else None
 
 
 def is_lost(old: Ref, new: Ref) -> bool:

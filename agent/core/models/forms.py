@@ -126,7 +126,7 @@ _OPERATIONS: Final = {
     "respelled": "the same content, written differently",
     "metadata-only": "another revision whose served files are the same",
     "moved": "the same pinned content in another place, or the same object in another Kustomization",
-    "floated": "the same text means other content now, with no commit",
+    "floated": "the same text means other content now, with no commit; files behind a pin that were overwritten, too",
     "stale-serving": "what runs is not what Git resolves to",
     "pin-lost": "pinned content can no longer be fetched",
     "parse-error": "an object or file that could not be read; the others are reported as usual",

@@ -108,6 +108,8 @@ class ChangeRecord(msgspec.Struct, frozen=True):
             return f"{where}: added {meaning(self.new)}"
         if self.op == "removed" or self.new is None:
             return f"{where}: removed {meaning(self.old)}"
+        if self.op == "floated":
+            return f"{where}: {_floated(self.old, self.new)}"
         note = "" if self.op == "changed" else f" ({self.op})"
         return f"{where}: {meaning(self.old)} -> {meaning(self.new)}{note}"
 
@@ -134,6 +136,21 @@ def spelling(ref: Ref | None) -> str:
 def _short(text: str) -> str:
     """*text*, or its two ends: a line must fit into an event."""
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 80]}…{text[-79:]}"
+
+
+def _floated(old: Ref, new: Ref) -> str:
+    why = "floated" if new.pinned is False else "floated: files behind a pin were overwritten"
+    if new.digest is not None:
+        return f"{meaning(old)} -> {meaning(new)} ({why})"
+    return f"{meaning(new)}: {_told(old)} -> {_told(new)} ({why})"
+
+
+def _told(ref: Ref) -> str:
+    """What is known of content without a digest."""
+    version, size = ref.identity.version if ref.identity else None, ref.size
+    parts = [f"version {version}"] if version else []
+    parts += [f"{size.bytes or 0} bytes in {size.files or 0} files"] if size else []
+    return ", ".join(parts) or "what is not known"
 
 
 def meaning(ref: Ref | None) -> str:

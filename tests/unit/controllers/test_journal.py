@@ -50,6 +50,23 @@ async def test_what_floated_is_known_after_a_restart(tmp_path: Path) -> None:
     assert again.known("team/other") == {}
 
 
+async def test_what_a_pin_was_found_to_be_is_known_after_a_restart_until_it_is_lost(tmp_path: Path) -> None:
+    assert RECORD.new is not None
+    identity = Identity(resolved_at="2026-11-30T08:00:00Z")
+    found = replace(RECORD.new, identity=identity, digest=Digest("sha256", "a" * 64, "loaded", "sha256"))
+    lost = replace(found, identity=replace(identity, unresolved="not-found"))
+    log = ChangeLog(journal=Journal(tmp_path / "history.jsonl", limit=10))
+    for new, known in (
+        (RECORD.new, {}),
+        (found, {found.canonical: found}),
+        (lost, {}),
+        (found, {found.canonical: found}),
+    ):
+        record = replace(RECORD, op="pin-lost" if new is lost else "changed", new=new)
+        await log.keep(log.add([entry(record, str(len(log.entries())))]))
+        assert ChangeLog(journal=Journal(tmp_path / "history.jsonl", limit=10)).known("team/app") == known
+
+
 async def test_what_nobody_was_told_of_is_known_after_a_restart_on_this_disk_and_without_it(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     log = ChangeLog(journal=Journal(path, limit=10))

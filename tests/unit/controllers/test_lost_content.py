@@ -89,7 +89,7 @@ class World:
 
     async def resolved(self, refs: list[Ref], _policies: Any, **options: Any) -> dict[str, Ref]:
         """What the server has, and has not."""
-        assert options == {"source": "https://git.example/x", "again": True}
+        assert options == {"source": "https://git.example/x", "again_after": 1800.0}
         self.asked += [ref.canonical for ref in refs]
         at = NOON + timedelta(seconds=self.now)
         return {ref.canonical: self._answer(ref, at) for ref in refs}
