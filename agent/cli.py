@@ -9,6 +9,7 @@ from dataclasses import fields
 
 from agent import __version__
 from agent.console import command as console
+from agent.exitstatus import exit_status, write
 from agent.flags import canary, general, idle, kustomize, source, telemetry
 from agent.flags.spelling import CommandParser
 from agent.plan import command as plan
@@ -22,8 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     chosen = parser.parse_args(arguments)
     if chosen.command == "version":
-        print(f"weir {__version__}")
-        return 0
+        return exit_status(_version)
     if chosen.command == "plan":
         return plan.run(chosen)
     if chosen.command in console.NAMES:
@@ -35,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from agent.app import run  # noqa: PLC0415 - `weir version` and `--help` need none of it
 
     return run(settings)
+
+
+def _version() -> int:
+    write(f"weir {__version__}\n".encode())
+    return 0
 
 
 def settings_from(chosen: argparse.Namespace) -> Settings:

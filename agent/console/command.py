@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,8 +11,6 @@ from agent.api.duration import parse_duration
 from agent.api.moment import parse_moment
 from agent.exitstatus import exit_status
 
-EXIT_UNABLE: Final = 1
-"""The cluster, the object or the agent could not be read or written."""
 EXIT_FAILED: Final = 3
 """The rollout has failed, or what was asked for was refused."""
 EXIT_OPEN: Final = 4
@@ -108,12 +105,7 @@ def run(chosen: argparse.Namespace) -> int:
     """Do it; returns the exit status."""
     from agent.console.performing import perform  # noqa: PLC0415 - `weir --help` needs none of it
 
-    return exit_status(lambda: asyncio.run(perform(chosen)), _fail)
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"weir: {message}\n")
-    return EXIT_UNABLE
+    return exit_status(lambda: asyncio.run(perform(chosen)))
 
 
 def _seconds(text: str) -> float:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from agent.exitstatus import exit_status, write
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -26,6 +32,18 @@ class CommandParser(argparse.ArgumentParser):
             args = [self._spelled(text) for text in args]
         return super().parse_known_args(args, namespace)
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Help and versions: where they cannot be written, argparse would say nothing, and Python a traceback."""
+        if file is not sys.stdout or not message:
+            super()._print_message(message, file)
+        elif status := exit_status(lambda: _printed(message)):
+            raise SystemExit(status)
+
     def _spelled(self, text: str) -> str:
         doubled = f"-{text}"
         return doubled if doubled.partition("=")[0] in self._option_string_actions else text
+
+
+def _printed(message: str) -> int:
+    write(message.encode(errors="replace"))
+    return 0

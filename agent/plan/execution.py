@@ -13,11 +13,9 @@ from agent.core.plan.findings import findings
 from agent.core.plan.markdown import as_markdown
 from agent.core.plan.report import Plan, as_json, shortened
 from agent.core.plan.text import as_text
-from agent.exitstatus import exit_status
+from agent.exitstatus import FAILED, exit_status, write
 from agent.plan.planner import make_plan
 
-EXIT_FAILED: Final = 1
-"""No plan could be made: no repository, no such revision."""
 EXIT_FOUND: Final = 3
 """Something that --fail-on names was found."""
 _SHOWN: Final = 20
@@ -32,7 +30,7 @@ def _run(chosen: argparse.Namespace) -> int:
     repository = LocalRepository(Path(chosen.repo))
     old, new = _revisions(repository, chosen.old, chosen.new)
     plan, notes = make_plan(repository, old, new)
-    _print(_output(plan, old, new, chosen.output))
+    write(_output(plan, old, new, chosen.output))
     for note in notes:
         _say(note)
     return _judge(plan, chosen.fail_on)
@@ -47,7 +45,7 @@ def _revisions(repository: LocalRepository, old: str | None, new: str | None) ->
         return start, repository.revision(right)
     if old is None:
         return repository.before("HEAD"), repository.revision("HEAD")
-    return repository.revision(old), repository.revision(new or "HEAD")
+    return repository.revision(old), repository.revision("HEAD" if new is None else new)
 
 
 def _output(plan: Plan, old: LocalRevision, new: LocalRevision, form: str) -> bytes:
@@ -55,7 +53,7 @@ def _output(plan: Plan, old: LocalRevision, new: LocalRevision, form: str) -> by
         return as_json(plan)
     if form == "markdown":
         return as_markdown(plan, old.id, new.id).encode(errors="replace")
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
     return as_text(plan, old.id, new.id, colour=colour).encode(errors="replace")
 
 
@@ -68,11 +66,6 @@ def _judge(plan: Plan, conditions: tuple[str, ...]) -> int:
     return EXIT_FOUND if found else 0
 
 
-def _print(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
 def _say(text: str) -> None:
     sys.stderr.buffer.write(f"weir plan: {text}\n".encode(errors="replace"))
     sys.stderr.flush()
@@ -80,4 +73,4 @@ def _say(text: str) -> None:
 
 def _fail(message: str) -> int:
     _say(shortened(message))
-    return EXIT_FAILED
+    return FAILED

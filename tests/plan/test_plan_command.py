@@ -64,7 +64,7 @@ def test_the_first_commit_adds_everything(repository: PlanRepository) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("nope",), ("HEAD", "nope"), ("nope..HEAD",), ("HEAD:README",), ("",), ("HEAD~99",)]
+    "arguments", [("nope",), ("HEAD", "nope"), ("nope..HEAD",), ("HEAD:README",), ("",), ("HEAD", ""), ("HEAD~99",)]
 )
 def test_an_unknown_revision_is_one_line_and_a_failure(three: PlanRepository, arguments: tuple[str, ...]) -> None:
     output = three.plan(*arguments)

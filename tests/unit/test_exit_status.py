@@ -73,3 +73,21 @@ def test_output_that_cannot_be_written_is_told_in_one_line(flush: bool) -> None:
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr.decode()) == (1, "input or output failed: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [["version"], ["--help"], ["plan", "--help"], ["run", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"),
+    [
+        (">/dev/full", 1, "weir: input or output failed: No space left on device\n"),
+        (">&-", 1, "weir: input or output failed: standard output is closed\n"),
+        ("| (exec <&-)", 0, ""),
+    ],
+)
+def test_every_command_ends_so_where_its_output_goes_nowhere(
+    arguments: list[str], redirected: str, status: int, said: str
+) -> None:
+    script = f'"$@" {redirected}; exit "${{PIPESTATUS[0]}}"'
+    command = ["bash", "-c", script, "bash", sys.executable, "-m", "agent.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, said)
