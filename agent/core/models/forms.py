@@ -219,7 +219,9 @@ def _recognised(server: Server) -> str:
 
 def _model(server: Server) -> str:
     names = ["first argument"] if server.positional else []
-    names += [f"`{_flag(flag)}`" for flag in server.model] + [f"`{name}`" for name in server.model_env]
+    variables = [*server.model_env, *([server.file_env] if server.file_env else [])]
+    names += [f"`{_flag(flag)}`" for flag in (*server.model, *server.file, *server.models)]
+    names += [f"`{name}`" for name in variables]
     return ", ".join(names)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from agent.core.models.extract import argv, servers
-from agent.core.models.extract.container import adapter_items
 from agent.core.models.extract.server import Server
+from agent.core.models.extract.settings import adapter_items
 from agent.core.models.extract.slot import MalformedError
 from agent.core.models.rendered import Object
 from agent.core.objects import ObjectKey, content_hash

@@ -78,9 +78,15 @@ class ImpactIndex:
 
     def _index(self) -> dict[ObjectKey, set[ObjectKey]]:
         users: dict[ObjectKey, set[ObjectKey]] = {}
+        # kustomize gives a namespace to objects of kinds that it does not know, also to those that have none.
+        spelled = {
+            key._replace(namespace=""): key
+            for key in self._rendered.entries
+            if key.namespace and key.kind.startswith("Cluster")
+        }
         for key, entry in self._rendered.entries.items():
             for used in used_by(entry.object):
-                users.setdefault(self._rendered.paired(used), set()).add(key)
+                users.setdefault(spelled.get(used) or self._rendered.paired(used), set()).add(key)
         for used, user in (*self._chosen_runtimes(), *self._by_address(), *self._by_selector()):
             users.setdefault(used, set()).add(user)
         return users

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from agent.core.models.recording import Pair
+from agent.core.models.ref import Ref, origin
 from agent.core.objects import ObjectKey
 
 _Home = tuple[str, ObjectKey]
@@ -26,7 +27,8 @@ def pair_moves(removed: Sequence[Pair], added: Sequence[Pair]) -> Moves:
 
     A pinned reference moved when one of the same kind with equal digest, or equal canonical text, left and came. The
     same object in another build keeps its slots, pinned or not. The other slots of an object that lost and gained
-    references this way follow it by name.
+    references this way follow it by name. Of references without names of their own, one that took the place of another
+    is a change of that one.
     """
     if not removed or not added:
         return Moves([], [], list(removed), list(added))
@@ -45,6 +47,8 @@ def pair_moves(removed: Sequence[Pair], added: Sequence[Pair]) -> Moves:
     taken = _places(moved)
     rehomed = [item for item in _left(removed, taken) if (to := renamed.get(_home(item))) and to[1] == item.key]
     changed = _match(rehomed, _left(added, taken), lambda item: (str(item.key), item.slot.name))
+    taken |= _places(changed)
+    changed += _replaced(_left(removed, taken), _left(added, taken))
     taken |= _places(changed)
     edits = [target._replace(old=source.old, standing=True) for source, target in changed]
     return Moves(moved, edits, _left(removed, taken), _left(added, taken))
@@ -67,6 +71,24 @@ def _match(
             choice.remove(best)
             found.append((item, best))
     return found
+
+
+def _replaced(removed: Sequence[Pair], added: Sequence[Pair]) -> list[tuple[Pair, Pair]]:
+    """The one reference that left a list without names, and the one that came to it."""
+    alone: list[dict[tuple[_Home, str, str], Pair]] = []
+    for side in (removed, added):
+        lists: dict[tuple[_Home, str, str], list[Pair]] = {}
+        for item in side:
+            name, bracket, key = item.slot.name.removesuffix("]").rpartition("[")
+            if bracket and item.slot.name.endswith("]") and key in _own_names(item.slot.ref):
+                lists.setdefault((_home(item), name, item.slot.kind), []).append(item)
+        alone.append({key: items[0] for key, items in lists.items() if len(items) == 1})
+    return [(alone[0][key], alone[1][key]) for key in alone[0] if key in alone[1]]
+
+
+def _own_names(ref: Ref) -> set[str]:
+    """What a slot is called whose reference has no other name."""
+    return {ref.canonical, origin(ref), ref.spelling.partition("@")[0]}
 
 
 def _same_object(item: Pair) -> tuple[str, ...] | None:

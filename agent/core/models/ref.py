@@ -89,6 +89,16 @@ class Ref(msgspec.Struct, frozen=True, gc=False):
         return self.identity.unresolved if self.identity else None
 
 
+def origin(ref: Ref) -> str:
+    """The canonical form without revision, version or generation: stable while only those move."""
+    head, _, name = ref.canonical.rpartition("/")
+    for separator in ("@", "#", "?"):
+        name = name.partition(separator)[0]
+    if ref.scheme in {"oci", "ollama", "ngc", "wandb"}:
+        name = name.partition(":")[0]
+    return f"{head}/{name}" if head else name
+
+
 NOT_FOUND = "not-found"
 """Whoever should have the content said that it is not there."""
 

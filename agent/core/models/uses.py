@@ -15,6 +15,7 @@ _KSERVE: Final = "serving.kserve.io"
 _SELDON: Final = "mlops.seldon.io"
 _NIM: Final = "apps.nvidia.com"
 _OME: Final = "ome.io"
+_TRAINER: Final = "trainer.kubeflow.org"
 
 _POD_FIELDS: Final[Mapping[tuple[str, str], str]] = {
     ("configMap", "name"): "ConfigMap",
@@ -135,6 +136,12 @@ def _kaito(obj: Object, namespace: str) -> Iterator[ObjectKey]:
     yield ObjectKey("", "PersistentVolumeClaim", namespace, str(_at(options, "modelWeightsPVC") or ""))
 
 
+def _train_job(obj: Object, namespace: str) -> Iterator[ObjectKey]:
+    name = str(_at(obj, "spec", "runtimeRef", "name") or "")
+    yield ObjectKey(_TRAINER, "TrainingRuntime", namespace, name)
+    yield ObjectKey(_TRAINER, "ClusterTrainingRuntime", "", name)
+
+
 EDGES: Final[Mapping[tuple[str, str], Edge]] = {
     (_KSERVE, "InferenceService"): _inference_service,
     (_KSERVE, "LLMInferenceService"): _llm_service,
@@ -149,6 +156,7 @@ EDGES: Final[Mapping[tuple[str, str], Edge]] = {
     (_SELDON, "Model"): _seldon_model,
     (_OME, "FineTunedWeight"): _fine_tuned,
     (_OME, "InferenceService"): _ome_service,
+    (_TRAINER, "TrainJob"): _train_job,
 }
 """Edges of kinds that name others in fields of their own."""
 

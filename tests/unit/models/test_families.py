@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.models.manifests import A, B, compare, container, extracted, obj, only
+from tests.unit.models.manifests import A, B, compare, container, extracted, obj, only, vllm
 
 Row = tuple[str, str, dict[str, Any], dict[str, tuple[str, str]]]
 
@@ -58,7 +58,7 @@ ROWS: list[Row] = [
                          "model": {"profiles": ["b", "a"], "precision": "fp8"}}}, "storage": {"pvc": {"name": "c"}}},
      {"source.modelPuller": ("model", "oci://nvcr.io/nim/meta/llama:1"),
       "source.secret": ("credential", "secret://ml/ngc"), "source.profiles": ("config", "a,b"),
-      "source.precision": ("config", "fp8"), "storage": ("model", "pvc://c")}),
+      "source.precision": ("quantization", "fp8"), "storage": ("model", "pvc://c")}),
     ("apps.nvidia.com/v1alpha1", "NIMCache",
      {"source": {"hf": {"endpoint": "https://hub.example", "namespace": "org", "modelName": "m", "revision": A}}},
      {"source.model": ("model", f"hf://org/m@{A}"), "source.endpoint": ("config", "https://hub.example")}),
@@ -206,7 +206,8 @@ ROWS: list[Row] = [
                      {"name": "b", "hf_token": {"secretName": "s", "secretKey": "k"}}]}}},
      {"modelArtifacts": ("model", "pvc://claim/org/m"), "modelArtifacts.size": ("scale", "20Gi"),
       "modelArtifacts.secret": ("credential", "secret://ml/hub"),
-      "modelSpec[b].secret": ("credential", "secret://ml/s")}),
+      "modelSpec[b].secret": ("credential", "secret://ml/s"),
+      "modelSpec[a].secret": ("credential", "argument:hf_token")}),
     ("tekton.dev/v1", "PipelineRun",
      {"params": [{"name": "data", "value": "gs://b/d"}], "pipelineRef": {"bundle": "r.example/p:1", "name": "train"}},
      {"param[data]": ("data", "gs://b/d"), "pipelineRef.bundle": ("pipeline", "oci://r.example/p:1"),
@@ -225,7 +226,66 @@ ROWS: list[Row] = [
       "modelArtifacts.name": ("config", "chat"), "modelSpec[a].model": ("model", "hf://org/n@main"),
       "modelSpec[a].image": ("code-image", "oci://docker.io/vllm/vllm-openai:v1"),
       "modelSpec[a].dtype": ("config", "half")}),
+    ("kubeai.org/v1", "Model", {"url": "hf://o/m", "engine": "VLLM", "args": [f"--revision={A}"]},
+     {"model": ("model", f"hf://o/m@{A}"), "engine": ("runtime", "VLLM")}),
+    ("model.aibrix.ai/v1alpha1", "ModelClaim",
+     {"artifactURL": "huggingface://o/m", "engine": "vllm", "engineConfig": {"args": {"revision": A}}},
+     {"model": ("model", f"hf://o/m@{A}"), "engine": ("runtime", "vllm")}),
+    ("apps.nvidia.com/v1alpha1", "NIMService", {"storage": {"pvc": {"name": "w", "subPath": "m"}}},
+     {"storage": ("model", "pvc://w"), "storage.path": ("model", "m")}),
+    ("production-stack.vllm.ai/v1alpha1", "VLLMRuntime",
+     {"model": {"modelURL": "org/m", "dtype": "half", "maxModelLen": 9, "chatTemplate": "t.jinja",
+                "hfTokenSecret": {"hfTokenSecretName": "s"}},
+      "vllmConfig": {"tensorParallelSize": 2, "extraArgs": ["--revision", A, "--quantization=fp8"]},
+      "deploymentConfig": {"replicas": 2, "resources": {"gpu": "1"},
+                           "image": {"registry": "docker.io", "name": "vllm/vllm-openai:v1"}}},
+     {"model": ("model", f"hf://org/m@{A}"), "dtype": ("config", "half"), "maxModelLen": ("config", "9"),
+      "chatTemplate": ("chat-template", "t.jinja"), "secret": ("credential", "secret://ml/s"),
+      "tensorParallelSize": ("config", "2"), "engine.--quantization": ("quantization", "fp8"),
+      "image": ("code-image", "oci://docker.io/vllm/vllm-openai:v1"), "accelerators": ("scale", "1"),
+      "replicas": ("scale", "2")}),
+    ("helm.toolkit.fluxcd.io/v2", "HelmRelease",
+     {"values": {"servingEngineSpec": {"modelSpec": [
+         {"name": "a", "modelURL": "org/n", "hf_token": "hunter2", "vllmConfig": {"extraArgs": ["--revision", A]}}]}}},
+     {"modelSpec[a].model": ("model", f"hf://org/n@{A}"), "modelSpec[a].secret": ("credential", "argument:hf_token")}),
+    ("helm.toolkit.fluxcd.io/v2", "HelmRelease",
+     {"values": {"modelArtifacts": {"uri": "pvc://c/m"},
+                 "decode": {"replicas": 1, "containers": [{"name": "vllm", "image": "v:1"}]}}},
+     {"modelArtifacts": ("model", "pvc://c/m"), "decode.replicas": ("scale", "1"),
+      "decode.container[vllm].image": ("code-image", "oci://docker.io/library/v:1")}),
+    ("helm.toolkit.fluxcd.io/v2", "HelmRelease", {"values": {"decode": True, "prefill": ["x"]}}, {}),
+    ("data.fluid.io/v1alpha1", "Dataset", {"mounts": [{"name": "m", "mountPoint": "s3://b/d", "path": "/p"}]},
+     {"mount[m]": ("data", "s3://b/d"), "mount[m].path": ("config", "/p")}),
 ]  # fmt: skip
+
+
+PLACES: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
+    ("kubeai.org/v1", "Model",
+     {"url": "hf://o/m", "engine": "VLLM", "args": ["--port=1", "--dtype=half"], "env": {"X": "1", "HF_HOME": "/c"}},
+     {"engine.--dtype": "args[1]", "engine.cache[HF_HOME]": "env.HF_HOME"}),
+    ("model.aibrix.ai/v1alpha1", "ModelClaim",
+     {"artifactURL": "s3://b/m", "engine": "vllm", "engineConfig": {"args": {"port": 1, "dtype": "half"}}},
+     {"engine.--dtype": "engineConfig.args.dtype"}),
+    ("apps.nvidia.com/v1alpha1", "NIMService", {"env": [{"name": "NIM_MODEL_PROFILE", "value": "p"}]},
+     {"nim.--model-profile": "env[0].value"}),
+    ("production-stack.vllm.ai/v1alpha1", "VLLMRuntime", {"vllmConfig": {"extraArgs": ["--seed", "1"]}},
+     {"engine.--seed": "vllmConfig.extraArgs[1]"}),
+    ("ome.io/v1beta1", "InferenceService", {"model": {"name": "m", "fineTunedWeights": ["a", "b"]}},
+     {"adapter[b]": "model.fineTunedWeights[1]"}),
+    ("helm.toolkit.fluxcd.io/v2", "HelmRelease",
+     {"values": {"servingEngineSpec": {"modelSpec": [{"name": "a", "repository": "r", "tag": "1"}]}}},
+     {"modelSpec[a].image": "values.servingEngineSpec.modelSpec[0].tag"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "spec", "expected"), PLACES, ids=[f"{r[1]}-{i}" for i, r in enumerate(PLACES)]
+)
+def test_records_point_at_the_field_that_says_so(
+    api_version: str, kind: str, spec: dict[str, Any], expected: dict[str, str]
+) -> None:
+    found = extracted(obj(api_version, kind, spec)).slots
+    assert {name: found[name].path for name in expected} == {name: f"$.spec.{path}" for name, path in expected.items()}
 
 
 @pytest.mark.parametrize(
@@ -276,6 +336,23 @@ def test_kaito_tuning_and_inference_sets() -> None:
     assert found["tuning.output"].ref.canonical == f"oci://{SEVEN}/out:1"
     template = {"template": {"inference": {"preset": {"name": "org/m"}}}, "replicas": 2}
     assert extracted(obj("kaito.sh/v1alpha1", "InferenceSet", template)).slots["model"].kind == "model"
+
+
+def test_a_reference_without_a_name_that_takes_the_place_of_another_changed() -> None:
+    def tuned(*urls: str) -> dict[str, Any]:
+        return workspace(tuning={"input": {"urls": [f"https://h.example/{url}.parquet" for url in urls]}})
+
+    record = only(compare([tuned("a", "b")], [tuned("c", "a")]))
+    assert (record.op, record.kind, record.action) == ("changed", "data", "job")
+    assert (record.old and record.old.canonical, record.location.json_path) == (
+        "https://h.example/b.parquet", "$.tuning.input.urls[0]")  # fmt: skip
+    records = compare([tuned("a", "b")], [tuned("c", "d")])
+    assert [record.op for record in records] == ["removed", "removed", "added", "added"], "nobody knows which is which"
+
+
+def test_a_reference_with_a_name_does_not_follow_another_one() -> None:
+    records = compare([vllm("--lora-modules", "a=org/a")], [vllm("--lora-modules", "b=org/b")])
+    assert sorted(record.op for record in records) == ["added", "removed"]
 
 
 def test_kubeai_files_are_known_by_their_content() -> None:

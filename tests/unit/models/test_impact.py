@@ -31,6 +31,12 @@ def cache(puller: str) -> dict[str, Any]:
     return obj("apps.nvidia.com/v1alpha1", "NIMCache", {"source": {"ngc": {"modelPuller": puller}}}, "weights")
 
 
+def training(image: str) -> dict[str, Any]:
+    job = {"name": "node", "template": {"spec": {"template": {"spec": {"containers": [container("node", image)]}}}}}
+    spec = {"template": {"spec": {"replicatedJobs": [job]}}}
+    return obj("trainer.kubeflow.org/v1alpha1", "TrainingRuntime", spec, "torch")
+
+
 def with_env(**fields: Any) -> dict[str, Any]:
     return deployment(container(**fields))
 
@@ -63,6 +69,20 @@ CASES = [
         [obj(ALPHA, "LLMInferenceServiceConfig", {"model": {"uri": "hf://a/c"}}, "base")],
         [obj(ALPHA, "LLMInferenceService", {"baseRefs": [{"name": "base"}]}, "llm")],
         {"LLMInferenceService/ml/llm"},
+    ),
+    (
+        "a base model of the cluster that kustomize has put into a namespace",
+        [obj("ome.io/v1beta1", "ClusterBaseModel", {"storage": {"storageUri": "hf://a/b"}}, "base")],
+        [obj("ome.io/v1beta1", "ClusterBaseModel", {"storage": {"storageUri": "hf://a/c"}}, "base")],
+        [obj("ome.io/v1beta1", "InferenceService", {"model": {"name": "base"}}, "chat")],
+        {"InferenceService/ml/chat"},
+    ),
+    (
+        "a runtime of training jobs",
+        [training("a:1")],
+        [training("a:2")],
+        [obj("trainer.kubeflow.org/v1alpha1", "TrainJob", {"runtimeRef": {"name": "torch"}}, "run")],
+        {"TrainJob/ml/run"},
     ),
     ("a NIM cache", [cache("a:1")], [cache("a:2")], [nim("weights")], {"NIMService/ml/nim"}),
     (

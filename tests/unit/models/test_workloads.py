@@ -10,11 +10,13 @@ from tests.unit.models.manifests import (
     DIGEST_A,
     A,
     canonicals,
+    compare,
     config_map,
     container,
     deployment,
     extracted,
     obj,
+    only,
     refs,
     secret,
     vllm,
@@ -56,6 +58,20 @@ SERVERS: list[tuple[str, dict[str, Any], str]] = [
     ("kserve huggingfaceserver", {"command": ["python", "-m", "huggingfaceserver"],
                                   "args": ["--model_id=org/m", f"--model_revision={A}"]}, HF_A),
     ("dynamo", {"command": ["python3", "-m", "dynamo.vllm"], "args": ["--model", "org/m"]}, HF_MAIN),
+    ("a shell in a shell", {"command": ["sh", "-c", "cd /x; exec bash -lc 'vllm serve org/m'"]}, HF_MAIN),
+    ("tei, as inference endpoints name it", {"image": "ghcr.io/huggingface/text-embeddings-inference:1",
+                                             "env": [{"name": "HF_MODEL_ID", "value": "org/m"},
+                                                     {"name": "HF_REVISION", "value": A}]}, HF_A),
+    ("llama.cpp file", {"image": "ghcr.io/ggml-org/llama.cpp:server", "args": ["-hf", "org/m:Q4", "-hff", "x.gguf"]},
+     f"{HF_MAIN}/x.gguf"),
+    ("llama.cpp file variable", {"command": ["llama-server"], "env": [{"name": "LLAMA_ARG_HF_REPO", "value": "org/m"},
+                                 {"name": "LLAMA_ARG_HF_FILE", "value": "x.gguf"}]}, f"{HF_MAIN}/x.gguf"),
+    ("one file of a repository", {"command": ["hf", "download", "org/m", "x.gguf", "--revision", A]},
+     f"{HF_A}/x.gguf"),
+    ("several files of a repository", {"command": ["hf", "download", "org/m", "a", "b"]}, HF_MAIN),
+    ("flags before the verb", {"command": ["aws", "--endpoint-url", "http://m:9000", "s3", "--region=x", "sync"],
+                               "args": ["s3://b/m", "/m"]}, "s3://b/m"),
+    ("a switch before the verb", {"command": ["gsutil", "-m", "cp", "-r", "gs://b/m", "/m"]}, "gs://b/m"),
     ("nim", {"image": "nvcr.io/nim/meta/llama:1", "env": [{"name": "NIM_MODEL_NAME", "value": "org/m"}]}, HF_MAIN),
     ("unknown server, flag", {"command": ["./serve"], "args": ["--model-uri", "models:/m/3"]}, "models:/m/3"),
     ("unknown server, variable", {"env": [{"name": "MODEL_URI", "value": "s3://b/m"}]}, "s3://b/m"),
@@ -71,6 +87,28 @@ SERVERS: list[tuple[str, dict[str, Any], str]] = [
 def test_servers_name_their_model(fields: dict[str, Any], expected: str) -> None:
     found = canonicals(deployment({"name": "c", "image": "registry.example/app:1", **fields}))
     assert found["container[c].model"] == expected
+
+
+SETTINGS: list[tuple[str, list[str], dict[str, tuple[str, str]]]] = [
+    ("vllm/vllm-openai:v1", ["--generation-config", "vllm"], {"--generation-config": ("config", "vllm")}),
+    ("vllm/vllm-openai:v1", ["--generation-config", "org/g"], {"--generation-config": ("config", "hf://org/g@main")}),
+    ("pytorch/torchserve:1", ["torchserve", "--models", "a=a.mar", "b=https://h.example/b.mar"],
+     {"model[a]": ("model", "file://a.mar"), "model[b]": ("model", "https://h.example/b.mar")}),
+    ("kserve/storage-initializer:v1", ["s3://b/x", "/x", "gs://b/y", "/y"],
+     {"model[s3://b/x]": ("model", "s3://b/x"), "model[gs://b/y]": ("model", "gs://b/y")}),
+    ("amazon/aws-cli:2", ["s3", "cp", "/out/model", "s3://b/x"], {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("image", "args", "expected"), SETTINGS, ids=[f"{r[0]} {r[1][-1]}" for r in SETTINGS])
+def test_what_else_a_command_says(image: str, args: list[str], expected: dict[str, tuple[str, str]]) -> None:
+    found = extracted(deployment(container("c", image, args=args))).slots
+    slots = {name.removeprefix("container[c]."): (slot.kind, slot.ref.canonical) for name, slot in found.items()}
+    assert {name: slot for name, slot in slots.items() if name != "image"} == expected
+
+
+def test_another_file_of_settings_changes_answers() -> None:
+    assert only(compare([vllm("--config", "/a.yaml")], [vllm("--config", "/b.yaml")])).action == "rollout"
 
 
 PLACES: list[tuple[str, dict[str, Any], dict[str, str]]] = [

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from agent.core.models.extract import fields, servers
-from agent.core.models.extract.container import Place, server_slots
+from agent.core.models.extract.engine import engine_slots
 from agent.core.models.extract.mounts import Mounts
+from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, text
 from agent.core.models.extract.written import keyed
 from agent.core.models.grammar import Grammar
@@ -34,7 +35,7 @@ def adapter(obj: Object, context: Context) -> Iterator[Slot]:
 def claim(obj: Object, context: Context) -> Iterator[Slot]:
     """A model that is placed into pods of a pool."""
     spec = at(obj, "spec")
-    yield from fields.uri(spec, "artifactURL", "model", "model", Grammar.AIBRIX)
+    named = fields.uri(spec, "artifactURL", "model", "model", Grammar.AIBRIX)
     yield from fields.value(spec, "modelName", "modelName", traits=fields.NAME)
     yield from fields.value(spec, "engine", "engine", "runtime", fields.POD)
     engine, path = at(obj, "spec", "engineConfig")
@@ -42,7 +43,7 @@ def claim(obj: Object, context: Context) -> Iterator[Slot]:
     given = {"args": [f"--{str(key).lstrip('-')}={text(arguments, key, f'{path}.args')}" for key in arguments]}
     server = _ENGINES.get(text(spec[0], "engine", spec[1]).lower())
     place = Place("engine", path, context, Mounts((), context), server)
-    for slot in server_slots(given, "", place, model=False):
+    for slot in engine_slots(named, Grammar.AIBRIX, given, place):
         yield slot._replace(path=keyed(slot.path, f"{path}.args", [*arguments]))
     yield from fields.scale(spec, "replicas")
 

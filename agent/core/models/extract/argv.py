@@ -141,9 +141,11 @@ def _segments(script: str, env: dict[str, Value], depth: int = 3) -> Iterator[li
     for word in [*_words(script), "\n"]:
         if word and set(word) <= _SEPARATORS:
             command = _command(current, env)
-            if len(command) == 1 and depth and any(map(str.isspace, command[0])):
-                # What eval is given is a script again.
-                yield from _segments(command[0], env, depth - 1)
+            # What eval or another shell is given is a script again.
+            alone = len(command) == 1 and any(map(str.isspace, command[0]))
+            inner = command[0] if alone else _script(command)
+            if inner is not None and depth:
+                yield from _segments(inner, env, depth - 1)
             elif command:
                 yield command
             current = []

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from agent.core.models.extract import fields
-from agent.core.models.extract.container import Place, container_slots
+from agent.core.models.extract.container import container_slots
 from agent.core.models.extract.mounts import mounts_of
 from agent.core.models.extract.podspec import pod_slots
+from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, mappings, text
 from agent.core.models.grammar import Grammar
 from agent.core.models.record import Kind

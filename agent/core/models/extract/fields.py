@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from agent.core.models.extract.slot import Slot, Trait, text
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
+from agent.core.models.redact import HIDDEN
 from agent.core.models.ref import literal, opaque, unresolved
 
 POD: Final[frozenset[Trait]] = frozenset({"pod-template"})
@@ -84,6 +86,16 @@ def secret(parent: Parent, field: str, name: str, namespace: str) -> Iterator[Sl
     if found:
         canonical = f"secret://{namespace}/{found}"
         yield Slot(name, "credential", opaque(canonical, "secret", canonical), f"{path}.{field}", POD)
+
+
+def concealed(parent: Parent, field: str, name: str) -> Iterator[Slot]:
+    """A credential that is written out: that it is another one is told, and never what it is."""
+    fields, path = parent
+    found = text(fields, field, path)
+    if found:
+        fingerprint = hashlib.sha256(found.encode("utf-8", "surrogatepass")).hexdigest()
+        ref = opaque(HIDDEN, "argument", f"argument:{field}")
+        yield Slot(name, "credential", ref, f"{path}.{field}", POD, fingerprint)
 
 
 def scale(parent: Parent, *names: str, prefix: str = "") -> Iterator[Slot]:

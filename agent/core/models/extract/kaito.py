@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from agent.core.models.extract import fields
 from agent.core.models.extract.podspec import config_map_ref, pod_slots
-from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, mappings, text
+from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, mappings, text, texts
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.ref import Ref, unresolved
 from agent.core.models.rendered import Object
@@ -72,8 +72,8 @@ def _source(source: fields.Parent, name: str, kind: Any, context: Context) -> It
     """An image, addresses or a volume."""
     values, path = source
     yield from fields.image(source, "image", name, kind)
-    for url in sorted(str(item) for item in items(values, "urls", path)):
-        yield Slot(f"{name}.url[{parse(url).canonical}]", kind, parse(url), f"{path}.urls", fields.POD)
+    for number, url in enumerate(texts(values, "urls", path)):
+        yield Slot(f"{name}.url[{parse(url).canonical}]", kind, parse(url), f"{path}.urls[{number}]", fields.POD)
     volume = mapping(values, "volumeSource", path) or mapping(values, "volume", path)
     if volume:
         pod = {"volumes": [{"name": "source", **volume}]}

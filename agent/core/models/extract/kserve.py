@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from agent.core.models.extract import fields, servers
-from agent.core.models.extract.container import POD, Place, resource_slots, server_slots
+from agent.core.models.extract.container import resource_slots, server_slots
 from agent.core.models.extract.mounts import mounts_of
 from agent.core.models.extract.podspec import pod_slots
+from agent.core.models.extract.seen import POD, Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, Trait, at, mapping, mappings, text, texts
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.ref import SECRET_KEYED, Ref, literal, unresolved

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from agent.core.models.extract import fields, servers
-from agent.core.models.extract.container import Place, server_slots
+from agent.core.models.extract.engine import engine_slots
 from agent.core.models.extract.mounts import Mounts
+from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, mappings, text
 from agent.core.models.extract.written import keyed
 from agent.core.models.grammar import Grammar
@@ -26,7 +27,7 @@ def model(obj: Object, context: Context) -> Iterator[Slot]:
     values, path = spec
     # A cached model has been copied under its address: the API refuses another one.
     cached = fields.IMMUTABLE if text(values, "cacheProfile", path) else fields.POD
-    yield from fields.uri(spec, "url", "model", grammar=Grammar.KUBEAI, traits=cached)
+    named = fields.uri(spec, "url", "model", grammar=Grammar.KUBEAI, traits=cached)
     for adapter, here in mappings(values, "adapters", path):
         name = f"adapter[{text(adapter, 'name', here)}]"
         yield from fields.uri((adapter, here), "url", name, "adapter", Grammar.KUBEAI, traits=fields.POD | fields.HOT)
@@ -41,7 +42,7 @@ def model(obj: Object, context: Context) -> Iterator[Slot]:
         "env": [{"name": str(name), "value": text(environment, name, f"{path}.env")} for name in environment],
     }
     place = Place("engine", path, context, Mounts((), context), _ENGINES.get(text(values, "engine", path)))
-    for slot in server_slots(container, "", place, model=False):
+    for slot in engine_slots(named, Grammar.KUBEAI, container, place):
         yield slot._replace(path=keyed(slot.path, f"{path}.env", [*environment]))
     yield from _files(values, path)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from agent.core.models.extract.container import POD
 from agent.core.models.extract.kserve import confidential
 from agent.core.models.extract.podspec import pod_slots
+from agent.core.models.extract.seen import POD
 from agent.core.models.extract.servers import VLLM
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, mappings, text
 from agent.core.models.grammar import Grammar, parse

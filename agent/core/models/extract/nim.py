@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from agent.core.models.extract import fields, servers
-from agent.core.models.extract.container import Place, resource_slots, server_slots
+from agent.core.models.extract.container import resource_slots, server_slots
 from agent.core.models.extract.document import canonical
 from agent.core.models.extract.mounts import Mounts
+from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, mappings, text, texts
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
@@ -25,7 +26,8 @@ def cache(obj: Object, context: Context) -> Iterator[Slot]:
     yield from fields.uri(ngc, "modelEndpoint", "source.model")
     yield from fields.secret(ngc, "authSecret", "source.secret", context.namespace)
     model = (mapping(ngc[0], "model", ngc[1]), f"{ngc[1]}.model")
-    yield from fields.values(model, ("precision", "engine", "lora", "buildable"), "source.")
+    yield from fields.value(model, "precision", "source.precision", "quantization")
+    yield from fields.values(model, ("engine", "lora", "buildable"), "source.")
     yield from fields.values(model, ("tensorParallelism", "qosProfile"), "source.", traits=fields.ACCELERATOR)
     for number, (gpu, here) in enumerate(mappings(model[0], "gpus", model[1])):
         name = text(gpu, "product", here) or ",".join(texts(gpu, "ids", here)) or str(number)
@@ -61,7 +63,9 @@ def service(obj: Object, context: Context) -> Iterator[Slot]:
     cached = at(obj, "spec", "storage", "nimCache")
     yield from fields.named(cached, "name", "nimCache", "nimcache", "model")
     yield from fields.value(cached, "profile", "nimCache.profile")
-    yield from fields.claim(at(obj, "spec", "storage", "pvc"), "name", "storage")
+    claimed = at(obj, "spec", "storage", "pvc")
+    yield from fields.claim(claimed, "name", "storage")
+    yield from fields.value(claimed, "subPath", "storage.path", "model", fields.POD)
     storage, path = at(obj, "spec", "storage")
     folder = text(storage, "hostPath", path)
     if folder:

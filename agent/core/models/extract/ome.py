@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from agent.core.models.extract import fields
-from agent.core.models.extract.container import Place, container_slots
+from agent.core.models.extract.container import container_slots
 from agent.core.models.extract.kserve import serving_runtime
 from agent.core.models.extract.mounts import mounts_of
 from agent.core.models.extract.podspec import pod_slots
+from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, text
 from agent.core.models.grammar import Grammar
 from agent.core.models.ref import unresolved
@@ -42,10 +43,10 @@ def service(obj: Object, context: Context) -> Iterator[Slot]:
     model, path = at(obj, "spec", "model")
     target = (text(model, "kind", path) or "ClusterBaseModel").lower()
     yield from fields.named((model, path), "name", "model", target, "model")
-    for item in items(model, "fineTunedWeights", path):
+    for number, item in enumerate(items(model, "fineTunedWeights", path)):
         name = str(item)
         ref = unresolved(name, "object", f"finetunedweight:{name}")
-        yield Slot(f"adapter[{name}]", "adapter", ref, f"{path}.fineTunedWeights", fields.POD)
+        yield Slot(f"adapter[{name}]", "adapter", ref, f"{path}.fineTunedWeights[{number}]", fields.POD)
     yield from fields.named(at(obj, "spec", "runtime"), "name", "runtime", "servingruntime")
     for component in ("engine", "decoder", "router", "predictor"):
         pod, here = at(obj, "spec", component)

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from agent.core.models.extract import fields
-from agent.core.models.extract.container import Place, container_slots
+from agent.core.models.extract.container import container_slots
 from agent.core.models.extract.document import canonical
 from agent.core.models.extract.mounts import Mounts
+from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, mappings, text
 from agent.core.models.grammar import parse
 from agent.core.models.ref import literal

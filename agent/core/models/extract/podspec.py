@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from agent.core.models.extract.container import POD, Place, container_slots
+from agent.core.models.extract.container import container_slots
 from agent.core.models.extract.mounts import mounts_of
+from agent.core.models.extract.seen import POD, Place
 from agent.core.models.extract.server import Server
 from agent.core.models.extract.slot import Context, Slot, Trait, mapping, mappings, text
 from agent.core.models.grammar import Grammar, parse

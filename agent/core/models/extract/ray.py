@@ -18,6 +18,7 @@ from agent.core.models.extract.slot import (
     mapping,
     mappings,
     text,
+    texts,
 )
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
@@ -53,9 +54,9 @@ def _application(application: Mapping[str, Any], path: str, label: str) -> Itera
     yield from fields.value(parent, "import_path", f"{label}.import_path", "code-image", fields.POD)
     environment, here = mapping(application, "runtime_env", path), f"{path}.runtime_env"
     yield from fields.uri((environment, here), "working_dir", f"{label}.working_dir", "code-image")
-    for module in sorted(str(item) for item in items(environment, "py_modules", here)):
+    for number, module in enumerate(texts(environment, "py_modules", here)):
         ref = parse(module)
-        yield Slot(f"{label}.py_module[{module}]", "code-image", ref, f"{here}.py_modules", fields.POD)
+        yield Slot(f"{label}.py_module[{module}]", "code-image", ref, f"{here}.py_modules[{number}]", fields.POD)
     packages = environment.get("pip")
     if isinstance(packages, list):
         joined = ",".join(sorted(map(str, packages)))

@@ -11,18 +11,23 @@ from agent.core.models.spelled import Grammar
 
 
 class Setting(NamedTuple):
-    """A flag beside the model. *reference*: its value is a reference; *revision*: the flag of its revision."""
+    """A flag beside the model. *reference*: its value is a reference, unless it is one of *words*.
+
+    *revision*: the flag of its revision.
+    """
 
     kind: Kind
     traits: frozenset[Trait] = frozenset({"output"})
     env: str = ""
     reference: bool = False
     revision: str = ""
+    words: frozenset[str] = frozenset()
 
 
 class Server(NamedTuple):
     """One row: *programs* are word sequences in the command, *images* parts of the image repository.
 
+    *file* are flags that name a file in the model's repository, *models* those that name models one by one.
     A server with *hot_adapters* can load adapters while it runs, if *hot_env* (where given) allows it.
     """
 
@@ -36,6 +41,9 @@ class Server(NamedTuple):
     revision_env: tuple[str, ...] = ()
     grammar: Grammar = Grammar.HUB
     settings: Mapping[str, Setting] = {}
+    file: tuple[str, ...] = ()
+    file_env: str = ""
+    models: tuple[str, ...] = ()
     adapters: tuple[str, ...] = ()
     adapters_env: str = ""
     switches: frozenset[str] = frozenset()

@@ -6,7 +6,7 @@ become slots: an unlisted flag may hold a password.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from agent.core.models.extract.downloads import COPY, HF_DOWNLOAD, STORAGE_INITIALIZER
@@ -29,7 +29,8 @@ _VLLM_SETTINGS: Final[Mapping[str, Setting]] = {
     "dtype": _OUTPUT,
     "kv-cache-dtype": _OUTPUT,
     "max-model-len": _OUTPUT,
-    "generation-config": Setting("config", reference=True),
+    "config": _OUTPUT,
+    "generation-config": Setting("config", reference=True, words=frozenset({"auto", "vllm"})),
     "override-generation-config": _OUTPUT,
     "hf-overrides": _OUTPUT,
     "hf-config-path": Setting("config", reference=True),
@@ -151,10 +152,11 @@ TEI: Final = Server(
     programs=(("text-embeddings-router",),),
     images=("text-embeddings-inference",),
     model=("model-id",),
-    model_env=("MODEL_ID",),
+    model_env=("MODEL_ID", "HF_MODEL_ID"),
     revision=("revision",),
-    revision_env=("REVISION",),
+    revision_env=("REVISION", "HF_REVISION", "HF_MODEL_REVISION"),
     settings={
+        "hf-task": _OUTPUT._replace(env="HF_TASK"),
         "dtype": _OUTPUT._replace(env="DTYPE"),
         "pooling": _OUTPUT._replace(env="POOLING"),
         "default-prompt": _OUTPUT._replace(env="DEFAULT_PROMPT"),
@@ -240,7 +242,8 @@ TORCHSERVE: Final = Server(
     images=("torchserve",),
     model=("model-store",),
     grammar=Grammar.GENERIC,
-    settings={"models": _OUTPUT, "ts-config": Setting("config", reference=True)},
+    settings={"ts-config": Setting("config", reference=True)},
+    models=("models",),
     switches=frozenset({"start", "foreground", "ncs", "disable-token-auth"}),
     lists=frozenset({"models"}),
 )
@@ -269,9 +272,9 @@ LLAMA_CPP: Final = Server(
     model=("hf-repo", "hf", "hfr", "model-url", "mu", "model", "m"),
     model_env=("LLAMA_ARG_HF_REPO", "LLAMA_ARG_MODEL_URL", "LLAMA_ARG_MODEL"),
     grammar=Grammar.LLAMA_CPP,
+    file=("hf-file", "hff"),
+    file_env="LLAMA_ARG_HF_FILE",
     settings={
-        "hf-file": Setting("quantization", env="LLAMA_ARG_HF_FILE"),
-        "hff": Setting("quantization"),
         "lora": Setting("adapter", reference=True),
         "mmproj": Setting("model", reference=True),
         "chat-template": Setting("chat-template"),
@@ -349,14 +352,27 @@ def started_by_image(image: str) -> str | None:
 
 def recognise(argv: list[str]) -> tuple[Server, list[str]] | None:
     """The server that *argv* starts and its own arguments."""
-    words = [word.rpartition("/")[2] for word in argv]
+    words = [word if word.startswith("-") else word.rpartition("/")[2] for word in argv]
     if words and words[0] == "echo":
         return None
     for index, word in enumerate(words):
         for program, server in _PROGRAMS.get(word, ()):
-            if tuple(words[index : index + len(program)]) == program:
-                return server, argv[index + len(program) :]
+            if (end := _end(words, index, program)) is not None:
+                return server, argv[end:]
     return None
+
+
+def _end(words: Sequence[str], start: int, program: Sequence[str]) -> int | None:
+    """The index after the last word of *program*, whose first stands at *start*; flags may stand between them."""
+    index = start + 1
+    for wanted in program[1:]:
+        while index < len(words) and words[index].startswith("-"):
+            apart = "=" not in words[index] and words[index + 1 : index + 2] not in ([], [wanted])
+            index += 2 if apart and not words[index + 1].startswith("-") else 1
+        if words[index : index + 1] != [wanted]:
+            return None
+        index += 1
+    return index
 
 
 def recognise_image(image: str) -> Server | None:

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from agent.core.models.extract import fields
-from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, mappings, text
+from agent.core.models.extract import fields, servers
+from agent.core.models.extract.engine import engine_slots
+from agent.core.models.extract.mounts import Mounts
+from agent.core.models.extract.podspec import pod_slots
+from agent.core.models.extract.seen import Place
+from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, mappings, text
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.rendered import Object
 
 PRODUCTION_STACK: Final = "production-stack.vllm.ai"
 
 
-def vllm_runtime(obj: Object, _: Context) -> Iterator[Slot]:
-    """The model of a vLLM runtime of the production stack."""
-    yield from fields.uri(at(obj, "spec", "model"), "modelURL", "model", grammar=Grammar.HUB)
-    image, path = at(obj, "spec", "deploymentConfig")
-    yield from fields.image((image, path), "image", "image")
+def vllm_runtime(obj: Object, context: Context) -> Iterator[Slot]:
+    """A vLLM runtime of the production stack: model, settings, further arguments, image and scale."""
+    model, engine, deployed = (at(obj, "spec", field) for field in ("model", "vllmConfig", "deploymentConfig"))
+    named = fields.uri(model, "modelURL", "model", grammar=Grammar.HUB)
+    yield from _served(named, engine, "engine", context)
+    yield from fields.values(model, ("dtype", "maxModelLen", "toolCallParser"))
+    yield from fields.value(model, "chatTemplate", "chatTemplate", "chat-template")
+    yield from fields.secret(
+        at(obj, "spec", "model", "hfTokenSecret"), "hfTokenSecretName", "secret", context.namespace
+    )
+    yield from fields.value(engine, "tensorParallelSize", "tensorParallelSize", traits=fields.ACCELERATOR)
+    image, path = at(obj, "spec", "deploymentConfig", "image")
+    name = "/".join(part for field in ("registry", "name") if (part := text(image, field, path)))
+    if name:
+        yield Slot("image", "code-image", parse(name, Grammar.IMAGE), f"{path}.name", fields.POD)
+    resources = at(obj, "spec", "deploymentConfig", "resources")
+    yield from fields.value(resources, "gpu", "accelerators", "scale", fields.ACCELERATOR)
+    yield from fields.scale(deployed, "replicas")
+
+
+def _served(named: Iterable[Slot], config: fields.Parent, label: str, context: Context) -> Iterator[Slot]:
+    """The model of a vLLM engine and what *config* passes on to it."""
+    values, path = config
+    place = Place(label, path, context, Mounts((), context), servers.VLLM)
+    for slot in engine_slots(named, Grammar.HUB, {"args": items(values, "extraArgs", path)}, place):
+        yield slot._replace(path=slot.path.replace(f"{path}.args[", f"{path}.extraArgs["))
 
 
 def lora_adapter(obj: Object, _: Context) -> Iterator[Slot]:
@@ -67,6 +92,7 @@ def fluid_dataset(obj: Object, _: Context) -> Iterator[Slot]:
     for mount, here in mappings(spec, "mounts", path):
         label = text(mount, "name", here) or text(mount, "path", here) or "unnamed"
         yield from fields.uri((mount, here), "mountPoint", f"mount[{label}]", "data")
+        yield from fields.value((mount, here), "path", f"mount[{label}].path", traits=fields.POD)
 
 
 def helm_release(obj: Object, context: Context) -> Iterator[Slot]:
@@ -81,21 +107,30 @@ def helm_release(obj: Object, context: Context) -> Iterator[Slot]:
     engine, here = mapping(values, "servingEngineSpec", path), f"{path}.servingEngineSpec"
     for model, inner in mappings(engine, "modelSpec", here):
         yield from _model_spec(model, inner, context)
+    for role in ("decode", "prefill") if artifacts[0] else ():  # llm-d: the pods of the two halves of a server
+        pod = mapping(values, role, path)
+        yield from pod_slots(pod, f"{path}.{role}", context, f"{role}.")
+        yield from fields.scale((pod, f"{path}.{role}"), "replicas", prefix=f"{role}.")
     chart = at(obj, "spec", "chart", "spec")
     yield from fields.value(chart, "version", "chart.version", "runtime", fields.NONE)
 
 
 def _model_spec(model: Mapping[str, Any], path: str, context: Context) -> Iterator[Slot]:
     label = f"modelSpec[{text(model, 'name', path) or 'unnamed'}]"
-    yield from fields.uri((model, path), "modelURL", f"{label}.model", grammar=Grammar.HUB, traits=fields.NONE)
-    spelled = fields.joined(text(model, "repository", path), text(model, "tag", path))
-    if spelled:
-        yield Slot(f"{label}.image", "code-image", parse(spelled, Grammar.IMAGE), path)
-    if isinstance(model.get("hf_token"), Mapping):  # as text it is the token itself, which is nobody's business
+    config = (mapping(model, "vllmConfig", path), f"{path}.vllmConfig")
+    named = fields.uri((model, path), "modelURL", f"{label}.model", grammar=Grammar.HUB, traits=fields.NONE)
+    yield from _served(named, config, label, context)
+    repository, tag = text(model, "repository", path), text(model, "tag", path)
+    if repository:
+        spelled = parse(fields.joined(repository, tag), Grammar.IMAGE)
+        yield Slot(f"{label}.image", "code-image", spelled, f"{path}.{'tag' if tag else 'repository'}")
+    if isinstance(model.get("hf_token"), Mapping):
         token = (mapping(model, "hf_token", path), f"{path}.hf_token")
         yield from fields.secret(token, "secretName", f"{label}.secret", context.namespace)
+    else:
+        yield from fields.concealed((model, path), "hf_token", f"{label}.secret")
+    yield from fields.value((model, path), "chatTemplate", f"{label}.chatTemplate", "chat-template", fields.OUTPUT)
     yield from fields.scale((model, path), "replicaCount", prefix=f"{label}.")
-    config = (mapping(model, "vllmConfig", path), f"{path}.vllmConfig")
     yield from fields.values(config, ("dtype", "maxModelLen"), f"{label}.")
     yield from fields.value(config, "tensorParallelSize", f"{label}.tensorParallelSize", traits=fields.ACCELERATOR)
 
