@@ -38,4 +38,11 @@ def wire_triggers(shared: Shared) -> None:
         metrics=shared.metrics,
     )
     controller = shared.passes.controller("kustomize", DataTrigger, DataTriggerReconciler(parts).reconcile)
-    watch_data(shared.triggers, shared.kustomizations, applied, shared.registry, controller.queue)
+    watch_data(
+        shared.triggers,
+        shared.kustomizations,
+        applied,
+        shared.registry,
+        controller.queue,
+        tags=shared.changes.tags,
+    )

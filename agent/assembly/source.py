@@ -58,6 +58,7 @@ class SourceRole:
             includes=Includes(fresh, client, registry, shared.artifacts, requeue=settings.requeue_dependency),
             status=StatusWriter(client, GitRepository, fresh, SOURCE_MANAGER),
             changes=shared.changes,
+            tags=shared.changes.tags,
             events=shared.events,
             metrics=shared.metrics,
             jitter=settings.interval_jitter,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from agent.adapters.journal import Journal
+from agent.controllers.keptregistries import KeptArtifact, KeptRegistries
 from agent.controllers.owed import Mark, Owed, bounded
 from agent.core.models import ChangeRecord, Ref
 from agent.core.models.ref import is_absent
@@ -21,6 +22,7 @@ from agent.core.rollout.view import NamedChange
 LIMIT = 1000
 SLOTS = 20_000
 """Slots whose earlier references are remembered; the ones seen first go first."""
+_REPEATABLE = frozenset({"floated", "pin-lost", "stale-serving"})
 _ROLLED_OUT = frozenset({"rollout", "hot-reload", "recreate"})
 
 
@@ -49,16 +51,21 @@ class _Marked(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Read(NamedTuple):
-    """What lines say: entries, and the marks of those that were replaced, and of whom was, or was not, told what."""
+    """What lines say: entries, and the marks of those that were replaced, and of whom was, or was not, told what.
+
+    And what registries in Git tags were known to hold.
+    """
 
     entries: list[ChangeEntry]
     marked: _Marked
+    registries: list[KeptArtifact]
 
 
 class ChangeLog:
     """The last changes, and what each slot referred to before. With a `journal` they outlive the process.
 
     Where somebody keeps them elsewhere as well, `restored` is set once that is read, and `news` when there is more.
+    What is put into `registries` is written together with the entries that are kept, or told, next.
     """
 
     def __init__(self, limit: int = LIMIT, *, slots: int = SLOTS, journal: Journal | None = None) -> None:
@@ -71,6 +78,7 @@ class ChangeLog:
         self._asked: set[Mark] = set()
         self._superseded: dict[Mark, None] = {}
         self._owners, self._objects = Owed(limit), Owed(limit)
+        self.registries = KeptRegistries()
         self.restored = asyncio.Event()
         self.restored.set()
         self.news = asyncio.Event()
@@ -111,6 +119,9 @@ class ChangeLog:
     async def _append(self, marked: _Marked, entries: Sequence[ChangeEntry] = ()) -> None:
         lines = [msgspec.json.encode(marked)] if marked != _Marked() else []
         lines += [msgspec.json.encode(entry) for entry in entries]
+        if registries := self.registries.drained():
+            self.news.set()
+            lines += [msgspec.json.encode(one) for one in registries]
         if self._journal is not None and lines:
             await asyncio.to_thread(self._journal.append, lines)
 
@@ -173,12 +184,15 @@ class ChangeLog:
     def lines(self) -> list[bytes]:
         """All entries as JSON, oldest first, after those in whose place some of them have come, and those untold.
 
+        What registries hold stands last: where there is no room for all, the first lines go.
+
         They are for who keeps them elsewhere: that one of those untold is told later will be `news`.
         """
         owed = {"untold": self._owners.written(), "unheard": self._objects.written()}
         marked = _Marked(withdrawn=tuple(self._superseded), **owed)
         head = [msgspec.json.encode(marked)] if marked != _Marked() else []
-        return head + [msgspec.json.encode(entry) for entry in self._entries]
+        registries = [msgspec.json.encode(one) for one in self.registries.all()]
+        return head + [msgspec.json.encode(entry) for entry in self._entries] + registries
 
     def restore(self, lines: Iterable[bytes]) -> None:
         """Take in what another process has kept elsewhere; what is known of both is known once."""
@@ -190,6 +204,7 @@ class ChangeLog:
         self._take_in(read)
 
     def _take_in(self, read: _Read) -> None:
+        self.registries.restore(read.registries)
         known = {_mark(entry): entry for entry in (*read.entries, *self._entries)}
         self._supersede(read.marked.withdrawn)
         self._owners.take_in(read.marked.untold, read.marked.told)
@@ -272,11 +287,15 @@ def _decoded(lines: Iterable[bytes]) -> _Read:
     found: dict[Mark, ChangeEntry] = {}
     gone: dict[Mark, None] = {}
     seen = []
+    registries: list[KeptArtifact] = []
     for line in lines:
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             entry = msgspec.json.decode(line, type=ChangeEntry)
             found.setdefault(_mark(entry), entry)
             gone.pop(_mark(entry), None)
+            continue
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            registries.append(msgspec.json.decode(line, type=KeptArtifact))
             continue
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             marked = msgspec.json.decode(line, type=_Marked)
@@ -288,7 +307,7 @@ def _decoded(lines: Iterable[bytes]) -> _Read:
         tuple(mark for marked in seen for mark in getattr(marked, field))
         for field in ("untold", "told", "unheard", "heard")
     )
-    return _Read(list(found.values()), _Marked(tuple(gone), untold, told, unheard, heard))
+    return _Read(list(found.values()), _Marked(tuple(gone), untold, told, unheard, heard), registries)
 
 
 def _is_known(ref: Ref) -> bool:
@@ -309,5 +328,5 @@ def _marks(entries: Iterable[ChangeEntry]) -> tuple[Mark, ...]:
 
 def _mark(entry: ChangeEntry) -> Mark:
     """What makes an entry the same as another. A tag may move there and back, and there again, at one revision."""
-    repeatable = entry.record.op in {"floated", "pin-lost", "stale-serving"}
+    repeatable = entry.record.op in _REPEATABLE or entry.record.cause == "tag-event"
     return entry.record.id, f"{entry.revision} {entry.at.isoformat()}" if repeatable else entry.revision

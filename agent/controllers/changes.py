@@ -23,6 +23,7 @@ from agent.controllers.contentmoves import ContentMoves
 from agent.controllers.kustomization.build import Builder, Built
 from agent.controllers.resolution import Resolution
 from agent.controllers.sources import SourceSnapshot
+from agent.controllers.tagregistries import TagRegistries
 from agent.controllers.telling import Teller, source_name
 from agent.core.concealment import concealed_record
 from agent.core.models import ChangeRecord, Commit, History, Ref, RenderedSet, Resolve, Rules, changes, changes_since
@@ -82,6 +83,7 @@ class ChangeRecorder:
         self.teller = Teller(log, live, events, metrics, triggers=triggers)
         self.applied = AppliedObjects()
         self.announcer = Announcer(log, self.teller, resolution, whom, policies=policies, learned=self.applied.moved)
+        self.tags = TagRegistries(log, self.announcer, policies=policies, belonging=belonging)
         self.moves = ContentMoves(
             log,
             self.teller,

@@ -98,6 +98,9 @@ class GitRepository:
     def delete_branch(self, branch: str) -> None:
         self._repository.references.delete(f"refs/heads/{branch}")
 
+    def delete_tag(self, name: str) -> None:
+        self._repository.references.delete(f"refs/tags/{name}")
+
     def tag(self, name: str, commit: str, *, message: str | None = None) -> str:
         """A light tag, or an annotated one when a message is given (then the tag object's id is returned)."""
         if message is None:

@@ -84,7 +84,7 @@ class Mirror:
         return len(self._trees) > 0
 
     async def list_refs(self, scope: str, timeout: float) -> RemoteRefs:
-        """What the remote advertises; `scope` is an option of `git ls-remote` that narrows it, or empty."""
+        """What the remote advertises; `scope` are options of `git ls-remote` that narrow it, or empty."""
         self.last_used = time.monotonic()
         listing = self._listings.setdefault(scope, _SharedListing())
         asked = time.monotonic()
@@ -92,12 +92,17 @@ class Mirror:
             if listing.refs is None or listing.began < asked:
                 listing.refs = None
                 began = time.monotonic()
-                options = ("--quiet", *([scope] if scope else []))
+                options = ("--quiet", *scope.split())
                 output = await self._transport.run(
                     self.remote, "ls-remote", *options, self.remote.address, timeout=timeout
                 )
                 listing.refs, listing.began = parse_listing(output), began
             return listing.refs
+
+    def last_listed(self, scope: str) -> RemoteRefs | None:
+        """What `list_refs` has found last, None if it never has."""
+        listing = self._listings.get(scope)
+        return listing.refs if listing is not None else None
 
     async def obtain(self, oids: Sequence[str], timeout: float) -> None:
         """Make sure that the commits or tags are here with all their files; fetches what is missing.

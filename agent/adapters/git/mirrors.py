@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pygit2
@@ -16,11 +17,13 @@ from agent.adapters.git.environment import OPENSSH_ALGORITHMS, SSHAlgorithms
 from agent.adapters.git.errors import BranchMovedError, EmptyRepositoryError, GitOperationError, MissingObjectError
 from agent.adapters.git.mirror import Mirror, is_refusal
 from agent.adapters.git.objects import CommitInfo, GitTree, ObjectStore, Person
+from agent.adapters.git.tagtimes import tag_times
 from agent.adapters.git.transport import GitTransport
 from agent.core.gitref import Candidate, Failure, GitReference, RemoteRefs, Target, Unresolved, resolve
 
 _PREFIX = "failed to checkout and determine revision: "
-_KINDS = (("refs/heads/", "--heads"), ("refs/tags/", "--tags"))
+_BRANCHES_AND_TAGS = "--heads --tags"
+_KINDS = (("refs/heads/", _BRANCHES_AND_TAGS), ("refs/tags/", "--tags"))
 _UNUSED_SECONDS = 24 * 3600.0
 
 
@@ -68,7 +71,7 @@ class GitMirrors:
         self._mirrors: dict[str, Mirror] = {}
 
     async def list_refs(self, remote: GitRemote, timeout: float, reference: GitReference | None = None) -> RemoteRefs:
-        """List what the remote advertises; with a reference only the kind of references that it needs.
+        """List what the remote advertises; with a reference only the kinds of references that it needs, and tags.
 
         This is all that a poll without news costs: `resolve(reference, refs, remote.address)` gives the revision.
         Raises GitOperationError, with Flux's words.
@@ -77,6 +80,23 @@ class GitMirrors:
             return await _listing(self._mirror(remote), reference, timeout)
         except GitOperationError as error:
             raise _explained(error, f"{_PREFIX}unable to list remote for '{remote.address}': ") from error
+
+    def last_listed(self, remote: GitRemote, reference: GitReference) -> RemoteRefs | None:
+        """What the remote has last named where a reference was looked for, with all of its tags; asks nobody.
+
+        None if that was not listed, as where a commit is followed.
+        """
+        return None if reference.commit else self._mirror(remote).last_listed(_scope(reference))
+
+    async def tag_times(self, remote: GitRemote, oids: Collection[str], timeout: float) -> dict[str, int]:
+        """When annotated tags that the remote names were made, in seconds since 1970, by their ids.
+
+        Brings the tags and their commits, and no files where the server can leave them out. Raises GitOperationError.
+        """
+        try:
+            return await tag_times(self._transport, self._folder, remote, oids, timeout)
+        except GitOperationError as error:
+            raise _explained(error, f"failed to read tags of '{remote.address}': ") from error
 
     async def checkout(
         self, remote: GitRemote, reference: GitReference, timeout: float, listed: RemoteRefs | None = None
@@ -194,7 +214,7 @@ def _scope(reference: GitReference | None) -> str:
         return ""
     if reference.name:
         return next((option for start, option in _KINDS if reference.name.startswith(start)), "")
-    return "--tags" if reference.tag or reference.semver else "--heads"
+    return "--tags" if reference.tag or reference.semver else _BRANCHES_AND_TAGS
 
 
 def _resolved(reference: GitReference, refs: RemoteRefs, remote: GitRemote) -> Target:

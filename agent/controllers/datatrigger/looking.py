@@ -189,12 +189,16 @@ class Lookout:
         return found
 
     async def _files(self, trigger: DataTrigger, repository: GitRepository, seen: str) -> Sighting | None:
-        """The files that have changed since they were looked at; at the first look there is nothing to compare with."""
+        """The files that have changed since they were looked at; at the first look there is nothing to compare with.
+
+        And what tags have changed since there is the trigger, with or without a commit.
+        """
         snapshot = self._registry.get(SourceKey(REPOSITORY, repository.namespace, repository.name))
         if snapshot is None or snapshot.history is None:
             return None
+        tagged = self._tagged(trigger, repository)
         if seen == snapshot.revision:
-            return None
+            return Sighting(f"{REPOSITORY}/{repository.name}", seen, tagged, whole=False) if tagged else None
         source = f"{REPOSITORY}/{repository.name}"
         changed = await snapshot.history.files_changed(seen) if seen else ()
         known: Collection[Mark] | None = None
@@ -204,7 +208,18 @@ class Lookout:
         places = await asyncio.to_thread(lambda: [place for change in changed for place in _places(change)])
         if known is not None:
             places = [place for place in places if (place.object, place.slot) in known]
-        return Sighting(source, snapshot.revision, selected(trigger, places), whole=False)
+        return Sighting(source, snapshot.revision, [*selected(trigger, places), *tagged], whole=False)
+
+    def _tagged(self, trigger: DataTrigger, repository: GitRepository) -> list[Place]:
+        """What tags last made of each slot, of those that the trigger watches."""
+        source, made = f"{REPOSITORY}/{repository.namespace}/{repository.name}", trigger.metadata.creation_timestamp
+        found: dict[Mark, Place] = {}
+        for entry in self._log.entries():
+            record = entry.record
+            if entry.source == source and record.cause == "tag-event" and (made is None or entry.at >= made):
+                shown = object_name("File", "", record.object.name)
+                found.setdefault((shown, record.slot), Place(shown, record.slot, record.kind, record.new, record.old))
+        return selected(trigger, found.values())
 
 
 def _listens(trigger: DataTrigger, kustomization: Kustomization) -> bool:

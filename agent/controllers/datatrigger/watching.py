@@ -1,4 +1,4 @@
-"""What queues a DataTrigger: its own edits, what Kustomizations apply, what references mean, new commits."""
+"""What queues a DataTrigger: its own edits, what Kustomizations apply, what references mean, new commits and tags."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from agent.api.kustomization import Kustomization
 from agent.controllers.applied import AppliedObjects
 from agent.controllers.datatrigger.reconciler import RERUN
 from agent.controllers.sources import SourceKey, SourceRegistry
+from agent.controllers.tagregistries import TagRegistries
 from agent.controllers.triggers import watch_objects
 from agent.runtime.queue import Priority, WorkQueue
 from agent.runtime.store import Store
@@ -20,6 +21,8 @@ def watch_data(
     applied: AppliedObjects,
     registry: SourceRegistry,
     queue: WorkQueue[Key],
+    *,
+    tags: TagRegistries,
 ) -> None:
     """Queue the triggers of a namespace when something in it may have changed."""
 
@@ -46,3 +49,4 @@ def watch_data(
     kustomizations.subscribe(attempted)
     applied.subscribe(applied_by)
     registry.subscribe(published)
+    tags.subscribe(published)

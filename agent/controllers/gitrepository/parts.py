@@ -13,6 +13,7 @@ from agent.controllers.gitrepository.access import GitAccess
 from agent.controllers.includes import Includes
 from agent.controllers.sources import SourceRegistry
 from agent.controllers.statuses import StatusWriter
+from agent.controllers.tagregistries import TagRegistries
 from agent.runtime.backoff import Backoff
 from agent.telemetry.events import EventRecorder
 from agent.telemetry.metrics import Metrics
@@ -30,6 +31,7 @@ class SourceParts:
     includes: Includes
     status: StatusWriter[GitRepository]
     changes: ChangeRecorder
+    tags: TagRegistries
     events: EventRecorder
     metrics: Metrics
     retry: Backoff

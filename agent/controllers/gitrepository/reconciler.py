@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -93,6 +94,7 @@ class GitRepositoryReconciler:
         self._parts.metrics.forget(GitRepository.KIND, *key)
         self._parts.access.forget(*key)
         self._parts.registry.withdraw(SourceKey(GitRepository.KIND, *key))
+        self._parts.tags.forget(SourceKey(GitRepository.KIND, *key))
 
     async def _finalize(self, repository: GitRepository) -> Result:
         await self._stored.remove(repository)
@@ -150,6 +152,7 @@ class GitRepositoryReconciler:
         listed = await self._listed(repository, remote, reference, artifact)
         if artifact is not None and listed is not None and _names(listed, reference, remote, artifact):
             await self._unchanged(repository, _stored(artifact, includes))
+            await self._tell_tags(repository, remote, reference)
             return
         recipe = Recipe.of_spec(repository, includes)
         checkout = await checked_out(parts.mirrors, remote, reference, recipe, repository.timeout, listed=listed)
@@ -157,6 +160,7 @@ class GitRepositoryReconciler:
         verified = await self._verified(repository, remote, checkout.commit)
         snapshot, artifact = await self._artifact(repository, checkout, artifact)
         await self._arrived(repository, snapshot, checkout.commit, _stored(artifact, includes, verified))
+        await self._tell_tags(repository, remote, reference)
 
     async def _listed(
         self, repository: GitRepository, remote: GitRemote, reference: GitReference, artifact: Artifact | None
@@ -243,6 +247,18 @@ class GitRepositoryReconciler:
             await self._parts.changes.record_files(source, involved, snapshot, old, url=url)
         except WeirError as error:
             structlog.get_logger().info("earlier files cannot be compared", revision=old, error=error.message)
+
+    async def _tell_tags(self, repository: GitRepository, remote: GitRemote, reference: GitReference) -> None:
+        """Say what tags register and assign, with or without a commit. Nothing is asked for that was listed already."""
+        snapshot = self._parts.registry.get(_key(repository))
+        listed = self._parts.mirrors.last_listed(remote, reference)
+        if snapshot is None or listed is None:
+            return
+        times = partial(self._parts.mirrors.tag_times, remote, timeout=repository.timeout)
+        try:
+            await self._parts.tags.look(repository, listed.refs, snapshot, times)
+        except WeirError as error:
+            structlog.get_logger().info("tags of models cannot be compared", error=error.message)
 
     async def _fail(self, repository: GitRepository, error: WeirError) -> Result:
         stalled = error.next is Next.STALL

@@ -136,16 +136,43 @@ _OPERATIONS: Final = {
 _CAUSES: Final = {
     "commit": "a commit brought it",
     "float": "nobody changed anything: the same text means other content now",
-    "tag-event": "no record of this version has it; kept for registries of models in Git tags (GTO)",
+    "tag-event": "a tag of a registry in Git tags (GTO) was set, moved or deleted, with or without a commit",
     "policy-bump": "no record of this version has it; kept for pins that a policy writes. A write-back is a `commit`",
     "secret": "a commit changed the data of a Secret",
     "runtime-indirect": "a commit changed the runtime of services that run",
     "drift": "what runs, or what the registry has, is no longer what was resolved",
 }
 
+_TAGS: Final = """\
+[GTO](https://dvc.org/doc/gto), which DVC's model registry uses, keeps versions and stages in annotated Git tags alone.
+They are read of the repositories that [GitRepositories](kinds/gitrepository.md#tags-that-register-models) follow, and
+by [`weir plan`](plan.md#tags).
+
+| Tag | What it does |
+|---|---|
+| `name@v1.2.3` | registers a version at the commit that it is on |
+| `name#prod#2`, `name#prod` | assigns the stage to what is at that commit; the last one counts |
+| `name@v1.2.3!`, `name#prod!#3` | takes it back: a stage then has what it had before |
+| `name@deprecated` | takes back all of the artifact, until the next tag |
+
+A name may have slashes; `folder=name` is artifact `folder:name`, which `folder/dvc.yaml` declares. As in GTO, versions
+are semantic ones with a `v`, light tags do not count, and a stage loses a version that is deregistered. GTO goes by the
+time of the tags; Weir goes by the number at the end, which GTO counts up for each artifact, and by the time where that
+does not tell.
+
+| Slot | Says |
+|---|---|
+| `artifact` | the highest version that is registered |
+| `stage[prod]` | what the stage has; a commit without a version counts too |
+| `version[v1.2.3]` | the tag of an earlier version was moved (of the 20 highest) |
+
+The object is `File` with the path that `dvc.yaml` (`artifacts`), else `artifacts.yaml`, has for the artifact, or its
+name where neither has one. Type `data` or `dataset` makes kind `data`, any other and none `model`; `files` of
+[policies](kinds/changepolicy.md#references-of-ones-own) may say otherwise of data. Spelling is the tag, scheme is
+`gto`, `canonical` is `gto:name@v1.2.3@<commit>`: the commit is the pin. The same commit under another tag is no change.
+A version whose tag was moved to another commit has `floated` and action `alert`."""
+
 _ABSENT: Final = """\
-- Registries of models in Git tags: GTO's `name@v1.2.3` and `name#stage#1` are not read. A tag that is set is no change;
-  the commit that it is on is, where a GitRepository follows the tag.
 - TensorFlow Serving's file of models in Git, under another name than `models.config`. In a ConfigMap the key may have
   any name, if its text begins with `model_config_list` (after comments): a file that a script writes is not read. What
   `custom_model_config` holds is not read either.
@@ -161,6 +188,7 @@ def page() -> str:
         ("Pod templates", _pods()),
         ("Servers", _servers()),
         ("Files in Git", _files()),
+        ("Tags that register models", [_TAGS]),
         ("Annotations", _annotations()),
         ("Change records", _operations()),
         ("Default actions", _actions()),
@@ -251,6 +279,7 @@ def _files() -> Iterator[str]:
         yield _row(f"`{name}`", summaries.get(name) or _summary(reader))
     yield _row("`*croissant*.json`", "Croissant data card: files with their digests.")
     yield _row("`*pipeline*.yaml`, `*pipeline*.yml`", "Compiled Kubeflow pipeline: parameters, images, data.")
+    yield _row("annotated tags `name@v1.2.3`, `name#stage#1`", "Registry of GTO: its latest version and its stages.")
     yield _row("`evals/**/*.json`, `results_*.json`, `*.sig`, `*.sigstore.json`, `*.intoto.jsonl`", "Evidence.")
 
 

@@ -18,7 +18,9 @@ from agent.controllers.applied import Applied, AppliedObjects
 from agent.controllers.changelog import ChangeEntry, ChangeLog
 from agent.controllers.datatrigger.looking import Lookout
 from agent.controllers.sources import SourceKey, SourceRegistry, SourceSnapshot
-from agent.core.models import Blob, Digest, FileChange, Identity, Ref, RenderedSet, changes
+from agent.core.models import Blob, Commit, Digest, FileChange, Identity, Ref, RenderedSet, changes
+from agent.core.models.gto import Tag, registry
+from agent.core.models.tagevents import Declared, tag_changes, tag_records
 from agent.core.policy.judging import overruled
 from agent.core.tree import MemoryTree, Tree
 from agent.core.trigger.sighting import looked
@@ -26,6 +28,7 @@ from agent.runtime.store import Store
 from agent.runtime.watch import Apply, Init, InitDone, Item, ObjectKey
 
 KEY = ("ml", "app")
+MADE = datetime(2026, 11, 29, 12, tzinfo=UTC)
 SECRET = "hunter2-very-secret"
 
 
@@ -212,6 +215,30 @@ async def test_files_whose_old_revision_is_gone_are_compared_with_what_was_dealt
     assert [(place, ref) for _, place, ref in await world.seen(subject)] == [("File/known.dvc", f"dvc:md5:{'b' * 32}")]
 
 
+@pytest.mark.parametrize(("at", "revision"), [(1, "2"), (1, "1"), (-1, "2")])
+async def test_what_tags_made_of_data_since_there_is_the_trigger_is_new_with_or_without_a_commit(
+    at: int, revision: str
+) -> None:
+    world = World()
+    snapshot = SourceSnapshot(revision="2", digest="", tree=MemoryTree({}), history=History())
+    world.registry.publish(SourceKey("GitRepository", "ml", "repo"), snapshot)
+    states = [registry([Tag(f"set#prod#{number}", "", number * 40) for number in numbers]) for numbers in ("1", "12")]
+    (record,) = tag_records(tag_changes(*states), {"set": Declared("data/set", "data")}, Commit("2", "2"))
+    source, told = "GitRepository/ml/repo", MADE + timedelta(minutes=at)
+    world.log.add([ChangeEntry(at=told, kustomization="", source=source, revision="2", text="", record=record)])
+    subject = trigger({"GitRepository/repo": revision}, kinds=["data"], schemes=["gto"])
+    metadata = msgspec.structs.replace(subject.metadata, creation_timestamp=MADE)
+    subject = msgspec.structs.replace(subject, metadata=metadata)
+    sightings = await world.lookout.look(subject)
+    status = looked(subject.status, sightings, world.lookout.present(subject), MADE)
+    pending = [
+        (slot.object, slot.slot, slot.reference, slot.pending and slot.pending.reference) for slot in status.slots
+    ]
+    new = ("File/data/set", "stage[prod]", f"gto:set@{'1' * 40}", f"gto:set@{'2' * 40}")
+    assert pending == ([new] if at > 0 else [])
+    assert [known.revision for known in status.sources] == ["2"]
+
+
 def test_before_a_store_is_filled_nothing_in_it_counts_as_gone() -> None:
     known = {"Kustomization/app": "1", "Kustomization/gone": "1", "GitRepository/repo": "1"}
     assert World(synced=False).lookout.present(trigger(known)) == known.keys()
@@ -235,9 +262,6 @@ async def test_what_was_seen_is_not_read_again_until_there_is_news() -> None:
     assert len(await world.seen(asked)) == 1
     world.lookout.forget(("ml", "retrain"))
     assert len(await world.seen(edited)) == 1
-
-
-MADE = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

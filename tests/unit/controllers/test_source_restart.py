@@ -16,21 +16,26 @@ from prometheus_client import CollectorRegistry
 from agent.adapters.artifacts import ArtifactFetcher, ArtifactStorage
 from agent.adapters.git import GitMirrors
 from agent.adapters.identity import Identities
+from agent.adapters.journal import Journal
 from agent.adapters.kube.serviceaccounts import ClusterServiceAccounts
 from agent.api.gitrepository import GitRepository, GitRepositoryInclude
 from agent.api.kustomization import Kustomization
 from agent.api.meta import LocalObjectReference
+from agent.controllers.announcing import Announcer
+from agent.controllers.changelog import ChangeLog
 from agent.controllers.fresh import Fresh
 from agent.controllers.gitrepository import GitAccess, GitRepositoryReconciler, SourceParts
 from agent.controllers.includes import Includes
 from agent.controllers.sourcelookup import SourceLookup
 from agent.controllers.sources import SourceKey, SourcePendingError, SourceRegistry
+from agent.controllers.tagregistries import TagRegistries
+from agent.controllers.telling import Teller
 from agent.controllers.workloadidentity import WorkloadAccounts
 from agent.errors import WaitingError
 from agent.runtime.backoff import Backoff
 from agent.runtime.controller import Done, RequeueAfter
 from agent.runtime.store import Store
-from agent.runtime.watch import Apply, Item, ObjectKey
+from agent.runtime.watch import Apply, Delete, Item, ObjectKey
 from agent.telemetry.metrics import Metrics
 from agent.telemetry.tokencache import TokenCacheMetrics
 from testbed.git import GitHTTPServer
@@ -71,6 +76,20 @@ class Silent:
         return lambda *_args, **_options: None
 
 
+class Heard:
+    """The events about changes, which count as delivered."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def event(self, _involved: Any, _kind: str, reason: str, message: str, **_options: Any) -> None:
+        """Note it."""
+        self.told.append(f"{reason}: {message}")
+
+    async def delivered(self) -> None:
+        """At once."""
+
+
 @dataclasses.dataclass
 class Agent:
     """One life of the agent; the store outlives it, and the disk may."""
@@ -80,7 +99,10 @@ class Agent:
     address: str = "localhost"
 
     def __post_init__(self) -> None:
-        self.registry = SourceRegistry()
+        self.registry, self.events = SourceRegistry(), Heard()
+        self.log = ChangeLog(journal=Journal(self.folder / "history.jsonl", limit=100))
+        anything: Any = self.events
+        teller = Teller(self.log, FakeCluster().live, anything, Metrics(), triggers=tuple)  # type: ignore[arg-type]  # duck-typed
         fresh, cluster = Fresh(self.store), FakeCluster()
         self.parts = SourceParts(
             objects=fresh,
@@ -101,6 +123,12 @@ class Agent:
             ),
             status=Statuses(self.store),  # type: ignore[arg-type]  # duck-typed
             changes=Silent(),  # type: ignore[arg-type]  # duck-typed
+            tags=TagRegistries(
+                self.log,
+                Announcer(self.log, teller, anything, anything),
+                policies=tuple,
+                belonging=lambda _source, _paths: {},
+            ),
             events=Silent(),  # type: ignore[arg-type]  # duck-typed
             metrics=Metrics(),
             retry=Backoff(initial=0.75, maximum=900.0),
@@ -272,3 +300,54 @@ async def test_the_address_of_the_artifact_follows_the_flag_also_where_git_is_go
     assert seen.status.artifact is not None
     assert seen.status.artifact.url == f"http://elsewhere:81/{seen.status.artifact.path}"
     assert {entry.type: entry.status for entry in seen.status.conditions}["FetchFailed"] == "True"
+
+
+async def test_tags_that_register_models_are_told_once_whoever_runs_and_cost_no_transfer(
+    served: tuple[GitHTTPServer, Store[GitRepository]], tmp_path: Path
+) -> None:
+    server, store = served
+    repository = server.repository("models")
+    first, second = repository.head(), repository.commit({"c.yaml": "a: 2"})
+    repository.tag("nn#prod#1", first, message="to production")
+    before = Agent(store, tmp_path / "one")
+    await before.reconciler.reconcile(("team", "repo"))
+    transfers, asked = len(server.transfers()), len(server.requests)
+    await before.reconciler.reconcile(("team", "repo"))
+    listing = len(server.requests) - asked
+    repository.tag("nn#prod#2", second, message="to production")
+    await before.reconciler.reconcile(("team", "repo"))
+    assert before.events.told == [f"ModelChanged: model stage[prod] of File nn: gto:nn@{first} -> gto:nn@{second}"]
+    assert len(server.transfers()) == transfers
+    assert len(server.requests) == asked + 2 * listing
+
+    repository.tag("nn#prod!#3", second, message="back")
+    after = Agent(store, tmp_path / "one")
+    await after.reconciler.reconcile(("team", "repo"))
+    assert after.events.told == [f"ModelChanged: model stage[prod] of File nn: gto:nn@{second} -> gto:nn@{first}"]
+    last = Agent(store, tmp_path / "one")
+    await last.reconciler.reconcile(("team", "repo"))
+    assert last.events.told == []
+    # a simple tag: when it was made has to be asked for
+    repository.tag("nn#prod", second, message="to production")
+    await last.reconciler.reconcile(("team", "repo"))
+    assert last.events.told == before.events.told
+    (stored,) = [entry.record for entry in last.log.entries()][:1]
+    assert (stored.cause, stored.direction) == ("tag-event", f"revert-to:{second}")
+
+
+async def test_a_source_that_is_deleted_leaves_no_memory_of_its_tags(
+    served: tuple[GitHTTPServer, Store[GitRepository]], tmp_path: Path
+) -> None:
+    server, store = served
+    repository, agent = server.repository("models"), Agent(store, tmp_path / "one")
+    repository.tag("nn#prod#1", repository.head(), message="to production")
+    await agent.reconciler.reconcile(("team", "repo"))
+    known = store.get("team", "repo")
+    assert known is not None
+    store.feed(Delete(ObjectKey("team", "repo")))
+    await agent.reconciler.reconcile(("team", "repo"))
+    repository.delete_tag("nn#prod#1")
+    repository.tag("nn#dev#2", repository.head(), message="to development")
+    put(store, known)
+    await agent.reconciler.reconcile(("team", "repo"))
+    assert agent.events.told == []

@@ -1,0 +1,68 @@
+"""What registries in Git tags were last known to hold, kept with the change log: tags have no earlier revision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from agent.core.models.gto import Artifact, Registry
+
+
+class KeptArtifact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was known at a time of one artifact of a source (`Kind/namespace/name`); None: it is gone.
+
+    `place` tells the repository: that of another address has other tags.
+    """
+
+    registry: str
+    artifact: str
+    place: str
+    at: datetime
+    kept: Artifact | None = None
+
+
+class KeptRegistries:
+    """The newest of each artifact. What was put and is not `drained` yet has to be written."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, KeptArtifact]] = {}
+        self._fresh: list[KeptArtifact] = []
+
+    def of(self, source: str, place: str) -> Registry | None:
+        """What was last known of a source, None if nothing ever was at this place."""
+        known = [one for one in self._known.get(source, {}).values() if one.place == place]
+        return {one.artifact: one.kept for one in known if one.kept is not None} if known else None
+
+    def put(self, source: str, place: str, registry: Registry) -> None:
+        """Take note of what a source has now."""
+        known, now = self._known.setdefault(source, {}), datetime.now(UTC)
+        for name in sorted(known.keys() | registry.keys()):
+            one = known.get(name)
+            if one is None or one.place != place or one.kept != registry.get(name):
+                known[name] = KeptArtifact(source, name, place, now, registry.get(name))
+                self._fresh.append(known[name])
+        if not known:
+            del self._known[source]
+
+    def forget(self, source: str) -> None:
+        """The source is gone: one of the same name that comes later is another one."""
+        for one in self._known.pop(source, {}).values():
+            self._fresh.append(KeptArtifact(source, one.artifact, "", datetime.now(UTC)))
+
+    def restore(self, kept: Iterable[KeptArtifact]) -> None:
+        """Take in what another process knew, or this one on another disk; the newest counts."""
+        for one in kept:
+            known = self._known.setdefault(one.registry, {})
+            if one.artifact not in known or known[one.artifact].at < one.at:
+                known[one.artifact] = one
+
+    def drained(self) -> list[KeptArtifact]:
+        """What has to be written; only once."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def all(self) -> list[KeptArtifact]:
+        """Everything."""
+        return [one for known in self._known.values() for one in known.values()]
