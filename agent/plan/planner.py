@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from agent.adapters.git.local import LocalRepository, LocalRevision
@@ -29,6 +29,7 @@ from agent.plan.left_out import charts, helm_releases, uncovered
 from agent.plan.located import with_lines
 from agent.plan.reverts import Reverts
 from agent.plan.revisions import Contents, Side
+from agent.plan.tagged import tagged_between
 
 
 class Sides(NamedTuple):
@@ -52,13 +53,15 @@ def make_plan(repository: LocalRepository, old: LocalRevision, new: LocalRevisio
     Raises WeirError if the trees themselves cannot be read or no renderer can be started.
     """
     sides = _sides(repository, old, new)
-    if not sides.changed:
+    commit = Commit(old=old.id, new=new.id, author=new.author or None)
+    tagged = tagged_between(repository, old, new, sides.new.listing)
+    if not sides.changed and not tagged:
         return Result(Plan())
     reverts = Reverts(repository, old, sides.new.listing.files)
     built = asyncio.run(_built(repository, sides, reverts))
-    commit = Commit(old=old.id, new=new.id, author=new.author or None)
     files, problems = file_changes(repository, sides.old.listing, sides.new.listing, sides.changed)
     builds = [build for unit in built for build in unit.builds]
+    rules = rules_of(sides.new.flux.policies)
     records = changes_across(
         builds,
         files,
@@ -66,9 +69,11 @@ def make_plan(repository: LocalRepository, old: LocalRevision, new: LocalRevisio
         history=reverts.of_files(),
         complete_history=False,
         canaries=[*sides.new.flux.canaries],
-        rules=rules_of(sides.new.flux.policies),
+        rules=rules,
     )
-    records = evaluated(with_kustomizations(records, _belonging(sides)), builds)
+    records += tagged.records(commit, rules)
+    paths = {record.object.name for record in records if record.object.kind == "File"}
+    records = evaluated(with_kustomizations(records, _belonging(sides, paths)), builds)
     records = predicted_jobs(records, *map(_declared, sides[:2]))
     problems += [problem for unit in built for problem in unit.problems]
     problems += [problem for build in builds for problem in helm_releases(build)]
@@ -230,18 +235,18 @@ def _declared(side: Side) -> TriggerDeclarations:
     return TriggerDeclarations(side.flux.triggers, {found.shown: found.object for found in side.flux.kustomizations})
 
 
-def _belonging(sides: Sides) -> Mapping[str, tuple[str, ...]]:
-    """Changed file -> the Kustomizations whose build may read it, and those in whose folder it lies."""
-    found: dict[str, set[str]] = {path: set() for path in sides.changed}
+def _belonging(sides: Sides, paths: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+    """File -> the Kustomizations whose build may read it, and those in whose folder it lies."""
+    found: dict[str, set[str]] = {path: set() for path in paths}
     for side in sides[:2]:
         folders = by_folder((unit.shown, unit.folder) for unit in side.units.found if unit.declared)
-        for path in sides.changed:
+        for path in paths:
             found[path] |= nearest(path, folders)
         for unit in side.units.found:
             if not unit.declared:
                 continue
             reaches = [reach_of(side.includes, unit, part) for part in unit.parts]
-            for path in sides.changed:
+            for path in paths:
                 if any(reach.touched({path}) for reach in reaches):
                     found[path].add(unit.shown)
     return {path: tuple(sorted(names)) for path, names in found.items()}

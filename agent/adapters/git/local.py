@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,10 +16,12 @@ from pygit2.enums import Option, SortMode
 
 from agent.adapters.git.errors import GitOperationError, MissingObjectError
 from agent.adapters.git.objects import GitTree, ObjectStore, name_of
+from agent.core.models.gto import Tag
 
 _EMPTY_TREE: Final = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 """Git knows the empty tree without having it."""
 _FOLDER: Final = 0o040000
+_TAGS: Final = "refs/tags/"
 _UNREADABLE: Final = (pygit2.GitError, KeyError, ValueError, TypeError, OSError)
 
 
@@ -153,6 +155,36 @@ class LocalRepository:
         with contextlib.suppress(*_UNREADABLE):  # where a shallow clone ends
             commits = itertools.islice(self._repository.walk(revision.id, SortMode.TIME), 1, most + 1)
             found.extend(LocalRevision(str(commit.id), str(commit.tree_id)) for commit in commits)
+        return found
+
+    def tags(self, wanted: Callable[[str], object]) -> list[Tag]:
+        """The annotated tags with wanted names that lead to a commit and can be read, with their times."""
+        found = []
+        for full in list(self._repository.references):
+            name = full.removeprefix(_TAGS)
+            if name == full or not wanted(name):
+                continue
+            with contextlib.suppress(*_UNREADABLE):
+                tag = self._repository[self._repository.references[full].target]
+                if isinstance(tag, pygit2.Tag):
+                    made = tag.tagger.time if tag.tagger else 0
+                    found.append(Tag(name, str(tag.id), str(tag.peel(pygit2.Commit).id), made))
+        return found
+
+    def reached(self, revision: LocalRevision, wanted: Collection[str], but: LocalRevision | None = None) -> set[str]:
+        """Those of the wanted commits that a commit has in its history, itself among them, and *but* has not."""
+        found: set[str] = set()
+        if not revision.author:
+            return found
+        with contextlib.suppress(*_UNREADABLE):  # where a shallow clone ends
+            walk = self._repository.walk(revision.id, SortMode.NONE)
+            if but is not None and but.author:
+                walk.hide(but.id)
+            for commit in walk:
+                if str(commit.id) in wanted:
+                    found.add(str(commit.id))
+                    if len(found) == len(wanted):
+                        break
         return found
 
     def at(self, revision: LocalRevision, path: str) -> str | None:
