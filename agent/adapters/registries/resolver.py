@@ -36,7 +36,7 @@ from agent.adapters.registries import (
 from agent.adapters.registries.access import Access, Registered, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 from agent.core.models import Grammar, Ref, parse
-from agent.core.models.ref import Size
+from agent.core.models.ref import MALFORMED, SECRET_KEYED, Size
 from agent.core.registries.outcome import Found, Missing, Outcome, completed, shortened
 from agent.telemetry.logging import named
 
@@ -125,7 +125,8 @@ class Resolver:
         or overwritten.
         """
         access = access_for(ref)
-        if access is None or ref.scheme not in SCHEMES or ref.pinned == "opaque" or ref.unresolved == "malformed":
+        told = ref.pinned != "opaque" and ref.unresolved not in {MALFORMED, SECRET_KEYED}
+        if access is None or ref.scheme not in SCHEMES or not told:
             return ref
         known = await self._current(ref, access, access_for, ttl, again_after)
         return completed(ref, known.outcome, known.at, known.found)

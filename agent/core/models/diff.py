@@ -23,7 +23,7 @@ from agent.core.models.recording import (
     record,
     unreadable,
 )
-from agent.core.models.ref import Ref
+from agent.core.models.ref import SECRET_KEYED, Ref
 from agent.core.models.rendered import Entry, Object, RenderedSet
 from agent.core.models.rules import NO_RULES, Rules
 from agent.core.objects import ObjectKey, split_api_version
@@ -166,7 +166,7 @@ def _compare_build(build: Build, general: Comparison, canaries: Sequence[Object]
     keys = _changed_keys(before, build.new, build.incomplete)
     if not keys and not build.new.unreadable:
         return
-    impact = ImpactIndex(build.new, build.kustomization, canaries, build.elsewhere)
+    impact = ImpactIndex(build.new, build.kustomization, canaries, build.elsewhere, before)
     shared = general._replace(
         scope=build.scope, impact=impact, history=build.history or general.history, origins=build.origins
     )
@@ -283,7 +283,8 @@ def classify(old: Slot, new: Slot) -> Operation | None:
     Digests decide where both sides have comparable ones; else the canonical text decides.
     """
     before, after = old.ref.digest, new.ref.digest
-    same_text = old.ref.canonical == new.ref.canonical
+    # An address that a Secret completes may be on another server than the same address written out.
+    same_text = old.ref.canonical == new.ref.canonical and len({_keyed(old.ref), _keyed(new.ref)}) == 1
     if old.fingerprint != new.fingerprint:
         return "changed"
     if before and after and before.is_like(after):
@@ -298,6 +299,10 @@ def classify(old: Slot, new: Slot) -> Operation | None:
     if old.ref.spelling != new.ref.spelling:
         return "respelled"
     return "changed" if old.kind != new.kind else None
+
+
+def _keyed(ref: Ref) -> bool:
+    return ref.unresolved == SECRET_KEYED
 
 
 def object_id(key: ObjectKey, obj: Object) -> ObjectId:

@@ -111,6 +111,10 @@ digests of both sides: the same change always has the same id. Without a registr
 fix the content says so in `identity.unresolved`. `direction` is `revert-to:<revision>` when the slot had this content
 before, `forward` when it is known not to have had it, else `unknown`. What Secrets hold is never shown.
 
+Where KServe's `storage` names a model, an entry of a Secret (`key`) completes the address: its `path` is the reference,
+`unresolved` is `secret-keyed`, and nobody is asked. Its `parameters` tell `type`, `bucket` and `endpoint_url` as far as
+they are there. Another `key` alone is a record of kind `credential`.
+
 `impact` names the Kustomization, the objects of the same build that use the changed one (a service its runtime, a
 workload its ConfigMaps, an experiment its models, and so on, also in several steps) and the Canaries of all of them.
 Against a cluster, also those objects that other Kustomizations have applied to it, and these Kustomizations. Of a
@@ -164,10 +168,7 @@ does not tell.
 |---|---|
 | `artifact` | the highest version that is registered |
 | `stage[prod]` | what the stage has; a commit without a version counts too |
-| `version[v1.2.3]` | the tag of an earlier version was moved |
-
-Of an artifact the 20 highest versions and 20 stages are followed, of a repository 200 artifacts; where there are as
-many, none counts as new or gone.
+| `version[v1.2.3]` | the tag of an earlier version was moved (of the 20 highest) |
 
 The object is `File` with the path that `dvc.yaml` (`artifacts`), else `artifacts.yaml`, has for the artifact, or its
 name where neither has one. Type `data` or `dataset` makes kind `data`, any other and none `model`; `files` of

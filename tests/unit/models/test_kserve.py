@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.models.ref import SECRET_KEYED
-from tests.unit.models.manifests import DIGEST_A, A, canonicals, container, extracted, obj, refs
+from tests.unit.models.manifests import DIGEST_A, A, canonicals, container, extracted, obj
 
 V1BETA1 = "serving.kserve.io/v1beta1"
 
@@ -49,12 +48,6 @@ def test_several_artifacts_are_keyed_by_their_mount() -> None:
     uris = [{"uri": "s3://b/m"}, {"uri": "s3://b/t", "mountPath": "/mnt/tokenizer"}]
     found = canonicals(service(predictor={"storageUris": uris}))
     assert found == {"predictor.model[/mnt/models]": "s3://b/m", "predictor.model[/mnt/tokenizer]": "s3://b/t"}
-
-
-def test_a_storage_key_is_never_a_pin() -> None:
-    storage = {"key": "prod", "path": "m/", "parameters": {"type": "s3", "bucket": "b"}}
-    ref = refs(predictor(storage=storage))["predictor.model"]
-    assert (ref.canonical, ref.pinned, ref.unresolved) == ("storage-key://prod/b/m?type=s3", False, SECRET_KEYED)
 
 
 def test_arguments_of_the_model_block() -> None:

@@ -12,7 +12,8 @@ from agent.core.models.extract.podspec import pod_slots
 from agent.core.models.extract.seen import POD, Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, Trait, at, mapping, mappings, text, texts
 from agent.core.models.grammar import Grammar, parse
-from agent.core.models.ref import SECRET_KEYED, Ref, literal, unresolved
+from agent.core.models.redact import bounded, redact_within
+from agent.core.models.ref import SECRET_KEYED, Ref, literal, origin, unresolved
 from agent.core.models.rendered import Object
 
 GROUP: Final = "serving.kserve.io"
@@ -70,8 +71,7 @@ def _block_slots(block: Mapping[str, Any], name: str, component: _Component, con
     if uri:
         yield Slot(f"{label}.model", "model", parse(uri, Grammar.KSERVE), f"{path}.storageUri", POD)
     elif storage:
-        yield Slot(f"{label}.model", "model", _keyed(storage, f"{path}.storage"), f"{path}.storage", POD)
-        yield from fields.value((storage, f"{path}.storage"), "schemaPath", f"{label}.schema")
+        yield from _stored(storage, f"{path}.storage", label)
     model_format = mapping(block, "modelFormat", path)
     yield from _runtime(block, model_format, _Component(block, label, path))
     image = text(block, "image", path)
@@ -80,6 +80,8 @@ def _block_slots(block: Mapping[str, Any], name: str, component: _Component, con
     yield from confidential(block, path, f"{label}.confidential")
     hugging_face = "huggingface" in {name, text(model_format, "name", path)}
     assumed = servers.KSERVE_HF if hugging_face else servers.TRITON if name == "triton" else None
+    if name == "art":
+        yield from fields.value((block, path), "type", f"{label}.type")
     mounts = mounts_of(block, path, component.fields, component.path, context)
     place = Place(label, path, context, mounts, assumed)
     yield from resource_slots(block, place)
@@ -92,7 +94,7 @@ def confidential(block: Mapping[str, Any], path: str, name: str) -> Iterator[Slo
     resource_id = text(found, "resourceId", here)
     if resource_id:
         ref = unresolved(resource_id, "key-broker", f"key-broker:{resource_id}")
-        yield Slot(name, "credential", ref, here, POD)
+        yield Slot(name, "credential", ref, f"{here}.resourceId", POD)
     yield from fields.value((found, here), "enabled", f"{name}.enabled", "credential", POD)
 
 
@@ -117,23 +119,47 @@ def _runtime(block: Mapping[str, Any], model_format: Mapping[str, Any], where: _
                    POD | {"api-name"})  # fmt: skip
 
 
+def _stored(storage: Mapping[str, Any], path: str, label: str) -> Iterator[Slot]:
+    """A model in a store that an entry of the storage Secret describes; which entry that is, is its credential."""
+    written = text(storage, "path", path)
+    here = f"{path}.path" if written else path
+    yield Slot(f"{label}.model", "model", _keyed(storage, path), here, POD)
+    for field in ("key", "storageKey"):
+        yield from fields.value((storage, path), field, f"{label}.storage.key", "credential", POD)
+    yield from fields.value((storage, path), "schemaPath", f"{label}.schema")
+
+
 def _keyed(storage: Mapping[str, Any], path: str) -> Ref:
-    """A model named by an entry of the storage Secret: the Secret's data decides the effective address."""
-    parameters = mapping(storage, "parameters", path)
-    kind, bucket = text(parameters, "type", path), text(parameters, "bucket", path)
-    key = text(storage, "key", path) or text(storage, "storageKey", path) or "default"
-    parts = "/".join(part for part in (bucket, text(storage, "path", path).strip("/")) if part)
-    canonical = f"storage-key://{key}/{parts}" + (f"?type={kind}" if kind else "")
-    return unresolved(canonical, "storage-key", canonical, SECRET_KEYED)
+    """The address as far as the text tells: the Secret's data has the rest of it, and the server to ask."""
+    parameters, here = mapping(storage, "parameters", path), f"{path}.parameters"
+    kind, bucket, endpoint = (text(parameters, field, here) for field in ("type", "bucket", "endpoint_url"))
+    written = text(storage, "path", path)
+    place = "/".join(part for part in (bucket, written.strip("/")) if part)
+    spelling = bounded(redact_within(written or bucket))
+    if place and (kind in {"hdfs", "webhdfs"} or (kind == "s3" and bucket)):
+        known = parse(f"{kind}://{place}", Grammar.KSERVE)
+        scheme, canonical = known.scheme, known.canonical
+    else:
+        scheme, canonical = "storage-key", f"storage-key://{bucket}/{written.strip('/')}"
+        canonical += f"?type={kind}" if kind else ""
+    if endpoint:
+        canonical += f"{'&' if '?' in canonical else '?'}endpoint={redact_within(endpoint)}"
+    return unresolved(spelling, scheme, bounded(redact_within(canonical)), SECRET_KEYED)
 
 
 def _storages(component: _Component) -> Iterator[Slot]:
+    """Several artifacts, by their mounts; those that share one are told apart by where they come from."""
     fields, label, path = component
+    found: dict[str, list[tuple[Ref, str]]] = {}
     for item, here in mappings(fields, "storageUris", path):
         uri = text(item, "uri", here)
-        mount = text(item, "mountPath", here) or DEFAULT_MOUNT
         if uri:
-            yield Slot(f"{label}.model[{mount}]", "model", parse(uri, Grammar.KSERVE), f"{here}.uri", POD)
+            mount = text(item, "mountPath", here) or DEFAULT_MOUNT
+            found.setdefault(mount, []).append((parse(uri, Grammar.KSERVE), f"{here}.uri"))
+    for mount, stored in found.items():
+        for ref, here in stored:
+            slot = f"{mount}:{origin(ref)}" if len(stored) > 1 else mount
+            yield Slot(f"{label}.model[{slot}]", "model", ref, here, POD)
 
 
 def _scale(component: _Component) -> Iterator[Slot]:
@@ -157,6 +183,17 @@ def serving_runtime(obj: Object, context: Context) -> Iterator[Slot]:
     for pod, here, prefix in ((spec, path, ""), (worker, f"{path}.workerSpec", "worker.")):
         for slot in pod_slots(pod, here, context, prefix):
             yield slot._replace(kind="runtime") if slot.kind in {"code-image", "config"} else slot
+    formats = sorted(_offered(form, here) for form, here in mappings(spec, "supportedModelFormats", path))
+    if formats:
+        yield Slot("supportedModelFormats", "runtime", literal(",".join(formats)), f"{path}.supportedModelFormats")
+    yield from fields.value((spec, path), "disabled", "disabled", "runtime", fields.NONE)
+
+
+def _offered(form: Mapping[str, Any], path: str) -> str:
+    """A format as ``name:version``, with what decides whether services get the runtime without naming it."""
+    version, priority = text(form, "version", path), text(form, "priority", path)
+    chosen = " auto" + (f" {priority}" if priority else "") if form.get("autoSelect") else ""
+    return text(form, "name", path) + (f":{version}" if version else "") + chosen
 
 
 def trained_model(obj: Object, _: Context) -> Iterator[Slot]:
@@ -164,7 +201,7 @@ def trained_model(obj: Object, _: Context) -> Iterator[Slot]:
     model = at(obj, "spec", "model")
     yield from fields.uri(model, "storageUri", "model", grammar=Grammar.KSERVE, traits=fields.HOT)
     yield from fields.value(model, "framework", "framework", traits=frozenset({"output"}))
-    yield from fields.value(model, "memory", "memory", "scale", fields.NONE)
+    yield from fields.value(model, "memory", "memory", "scale", frozenset({"immutable"}))
     service = at(obj, "spec")
     yield from fields.named(service, "inferenceService", "service", "inferenceservice", traits=fields.NONE)
 
@@ -202,12 +239,14 @@ def inference_graph(obj: Object, _: Context) -> Iterator[Slot]:
     for node in sorted(nodes, key=str):
         here = f"{path}.{node}"
         for step, inner in mappings(mapping(nodes, node, path), "steps", here):
-            target = (
-                text(step, "serviceName", inner) or text(step, "serviceUrl", inner) or text(step, "nodeName", inner)
-            )
+            field = next((field for field in ("serviceName", "serviceUrl", "nodeName") if text(step, field, inner)), "")
+            target = text(step, field, inner)
             name = text(step, "name", inner) or target
-            ref = unresolved(target, "object", f"inferenceservice:{target}")
-            yield Slot(f"node[{node}].step[{name}]", "runtime", ref, inner)
+            if field == "serviceUrl":
+                yield Slot(f"node[{node}].step[{name}]", "runtime", parse(target), f"{inner}.{field}")
+            elif field:
+                ref = unresolved(target, "object", f"{'node' if field == 'nodeName' else 'inferenceservice'}:{target}")
+                yield Slot(f"node[{node}].step[{name}]", "runtime", ref, f"{inner}.{field}")
             if "weight" in step:
                 weight = literal(text(step, "weight", inner))
                 yield Slot(f"node[{node}].step[{name}].weight", "traffic", weight, f"{inner}.weight")

@@ -30,10 +30,15 @@ def llm_inference_service(obj: Object, context: Context) -> Iterator[Slot]:
     """Base model, adapters, base configs, pods, sharding, replicas and traffic group."""
     spec, path = at(obj, "spec")
     yield from _model(mapping(spec, "model", path), f"{path}.model")
+    names: list[str] = []
     for reference, here in mappings(spec, "baseRefs", path):
         name = text(reference, "name", here)
         ref = unresolved(name, "object", f"llminferenceserviceconfig:{name}")
-        yield Slot(f"baseRef[{name}]", "runtime", ref, here, POD)
+        yield Slot(f"baseRef[{name}]", "runtime", ref, f"{here}.name", POD)
+        names.append(name)
+    if len(names) > 1:
+        # The configs are merged in this order: the last word wins.
+        yield Slot("baseRefs", "runtime", literal(",".join(names)), f"{path}.baseRefs", POD)
     for prefix, fields in _PODS:
         pod, here = at(obj, "spec", *fields)
         if pod:

@@ -101,7 +101,8 @@ def extract(obj: Object, context: Context) -> Extracted:
     except MalformedError as error:
         failures.append(Failure("annotations", error.path, str(error)))
     group, _ = split_api_version(obj["apiVersion"])
-    if workloads.frozen_template((group, obj["kind"])):
-        found = [slot._replace(traits=slot.traits | {"immutable"}) if "pod-template" in slot.traits else slot
-                 for slot in found]  # fmt: skip
+    key = (group, obj["kind"])
+    found = [
+        slot._replace(traits=slot.traits | {"immutable"}) if workloads.frozen(key, slot) else slot for slot in found
+    ]
     return Extracted({slot.name: slot for slot in found}, failures)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agent.core.models.extract import fields
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, mappings, text
 from agent.core.models.grammar import Grammar, parse
-from agent.core.models.ref import literal
+from agent.core.models.ref import Identity, literal
 from agent.core.models.rendered import Object
 
 GROUP: Final = "mlops.seldon.io"
@@ -25,7 +25,8 @@ def model(obj: Object, context: Context) -> Iterator[Slot]:
         ref = parse(uri, Grammar.SELDON)
         if version:
             # The version picks a numbered folder below the address; what is in it can still be replaced.
-            ref = replace(ref, spelling=f"{uri}#{version}", canonical=f"{ref.canonical}#version={version}")
+            identity = replace(ref.identity or Identity(), version=version)
+            ref = replace(ref, canonical=f"{ref.canonical}#version={version}", identity=identity)
         yield Slot("model", "model", ref, f"{spec[1]}.storageUri", fields.HOT)
     yield from fields.uri(spec, "schemaUri", "schema", "config", Grammar.SELDON)
     yield from fields.secret(spec, "secretName", "secret", context.namespace)
@@ -41,6 +42,7 @@ def model(obj: Object, context: Context) -> Iterator[Slot]:
         yield from fields.value(inner, "type", f"{block}.type")
     for parameter, here in mappings(spec[0], "parameters", spec[1]):
         yield from fields.value((parameter, here), "value", f"parameter[{text(parameter, 'name', here)}]")
+    yield from fields.value(spec, "memory", "memory", "scale", fields.NONE)
     yield from fields.scale(spec, "replicas", "minReplicas", "maxReplicas")
 
 

@@ -153,6 +153,7 @@ def _has_containers(obj: Object, fields: tuple[str, ...]) -> bool:
     return isinstance(value, list)
 
 
-def frozen_template(key: tuple[str, str]) -> bool:
-    """True for kinds whose pod template the API refuses to edit."""
-    return key in _IMMUTABLE
+def frozen(key: tuple[str, str], slot: Slot) -> bool:
+    """Whether the API refuses to edit what *slot* stands for; of a Pod it takes other images."""
+    of_pod = key == ("", "Pod") and not slot.name.endswith(".image")
+    return "pod-template" in slot.traits and (of_pod or key in _IMMUTABLE)
