@@ -37,6 +37,7 @@ SHARED: Final = _BY_MEANING | frozenset(
 )
 """Kinds that objects of other builds are known to use."""
 _ANY_SERVICE: Final = ObjectKey("serving.kserve.io", "InferenceService", "", "")
+_SERVICES: Final = frozenset({"InferenceService", "LLMInferenceService", "LLMInferenceServiceConfig"})
 _WITHOUT_EDGES: Final = frozenset({"ConfigMap", "Secret"})
 
 
@@ -142,7 +143,7 @@ def _named_by(document: bytes) -> Iterator[ObjectKey]:
         if key.kind in _WITHOUT_EDGES:
             continue
         yield from (used for used in used_by(entry.object) if used.kind in SHARED and used.name)
-        if key[:2] == _ANY_SERVICE[:2]:
+        if key.group == _ANY_SERVICE.group and key.kind in _SERVICES:
             yield from (_ANY_SERVICE, _ANY_SERVICE._replace(namespace=key.namespace))
 
 

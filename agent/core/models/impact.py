@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from agent.core.models.extract.kserve import FRAMEWORKS
 from agent.core.models.record import Impact
 from agent.core.models.rendered import Object, RenderedSet
-from agent.core.models.uses import used_by
+from agent.core.models.uses import components, used_by
 from agent.core.objects import ObjectKey, split_api_version
 
 _KSERVE: Final = "serving.kserve.io"
 RUNTIMES: Final = frozenset({"ServingRuntime", "ClusterServingRuntime"})
+_SERVICES: Final = ("InferenceService", "LLMInferenceService", "LLMInferenceServiceConfig")
 _SPECIAL: Final = re.compile(r"[\\^$.|?*+()\[\]{}]")
 _STEPS: Final = 8
 """Longest chain of uses that is followed."""
@@ -31,13 +33,16 @@ class ImpactIndex:
         kustomization: str,
         canaries: Iterable[Object] = (),
         elsewhere: UsersElsewhere | None = None,
+        before: RenderedSet | None = None,
     ) -> None:
         """*canaries* are those of the cluster; the ones in *rendered* are found here.
 
-        *elsewhere* knows who uses an object from other builds.
+        *elsewhere* knows who uses an object from other builds. *before* is the build as it was: who used an object for
+        what it offered then is affected as well.
         """
         self.kustomizations = (kustomization,) if kustomization else ()
         self._rendered = rendered
+        self._builds = (rendered,) if before is None else (rendered, before)
         self._elsewhere = elsewhere
         self._users: dict[ObjectKey, set[ObjectKey]] | None = None
         self._canaries: dict[ObjectKey, set[str]] = {}
@@ -85,45 +90,58 @@ class ImpactIndex:
             if key.namespace and key.kind.startswith("Cluster")
         }
         for key, entry in self._rendered.entries.items():
-            for used in used_by(entry.object):
+            for used in self._preferred(set(used_by(entry.object))):
                 users.setdefault(spelled.get(used) or self._rendered.paired(used), set()).add(key)
         for used, user in (*self._chosen_runtimes(), *self._by_address(), *self._by_selector()):
             users.setdefault(used, set()).add(user)
         return users
 
+    def _preferred(self, used: set[ObjectKey]) -> set[ObjectKey]:
+        """*used* without the runtimes of the cluster that one of the namespace goes before."""
+        nearer = {one.name for one in used if one.kind == "ServingRuntime" and one in self._rendered.entries}
+        return (
+            {one for one in used if one.kind != "ClusterServingRuntime" or one.name not in nearer} if nearer else used
+        )
+
     def _chosen_runtimes(self) -> Iterable[tuple[ObjectKey, ObjectKey]]:
         """Services that name no runtime get one by the format of their model: each candidate may be it."""
-        offered: dict[str, list[ObjectKey]] = {}
+        offered: dict[str, set[ObjectKey]] = {}
         for kind in RUNTIMES:
-            for key, runtime in self._rendered.of_kind(_KSERVE, kind):
+            for key, runtime in self._of_kind(kind):
                 for form in _items(_map(runtime, "spec"), "supportedModelFormats"):
                     if form.get("autoSelect"):
-                        offered.setdefault(str(form.get("name")), []).append(key)
-        for key, service in self._rendered.of_kind(_KSERVE, "InferenceService"):
-            model = _map(_map(_map(service, "spec"), "predictor"), "model")
-            wanted = str(_map(model, "modelFormat").get("name"))
-            for runtime_key in () if model.get("runtime") else offered.get(wanted, ()):
-                if runtime_key.namespace in {"", key.namespace}:
-                    yield runtime_key, key
+                        offered.setdefault(str(form.get("name")), set()).add(key)
+        for key, service in self._rendered.of_kind(_KSERVE, "InferenceService") if offered else ():
+            for wanted in _formats(service):
+                for runtime_key in offered.get(wanted, ()):
+                    if _in_reach(runtime_key, key):
+                        yield runtime_key, key
+
+    def _of_kind(self, kind: str) -> Iterable[tuple[ObjectKey, Object]]:
+        """The objects of a kind of KServe as they are and as they were."""
+        return (found for build in self._builds for found in build.of_kind(_KSERVE, kind))
 
     def _by_address(self) -> Iterable[tuple[ObjectKey, ObjectKey]]:
         """Caches of a model, and containers that fetch an address, are used by services with such an address."""
-        whole = {
-            key: str(_map(cache, "spec").get("sourceModelUri")).rstrip("/")
+        whole = [
+            (key, f"{address.rstrip('/')}/")
             for kind in ("LocalModelCache", "LocalModelNamespaceCache")
-            for key, cache in self._rendered.of_kind(_KSERVE, kind)
-        }
+            for key, cache in self._of_kind(kind)
+            if (address := str(_map(cache, "spec").get("sourceModelUri") or ""))
+        ]
         beginnings = [
             (key, beginning)
-            for key, container in self._rendered.of_kind(_KSERVE, "ClusterStorageContainer")
+            for key, container in self._of_kind("ClusterStorageContainer")
             for form in _items(_map(container, "spec"), "supportedUriFormats")
             if (beginning := _beginning(form))
         ]
-        for key, service in self._rendered.of_kind(_KSERVE, "InferenceService") if whole or beginnings else ():
-            address = str(_map(_map(_map(service, "spec"), "predictor"), "model").get("storageUri") or "")
-            caches = (used for used, wanted in whole.items() if address.rstrip("/") == wanted)
-            yield from ((used, key) for used in caches if used.namespace in {"", key.namespace})
-            yield from ((used, key) for used, beginning in beginnings if address.startswith(beginning))
+        services = (found for kind in _SERVICES for found in self._rendered.of_kind(_KSERVE, kind))
+        for key, service in services if whole or beginnings else ():
+            for address in _addresses(service):
+                # A cache holds what is below its address, too.
+                caches = (used for used, wanted in whole if f"{address}/".startswith(wanted))
+                yield from ((used, key) for used in caches if _in_reach(used, key))
+                yield from ((used, key) for used, beginning in beginnings if address.startswith(beginning))
 
     def _by_selector(self) -> Iterable[tuple[ObjectKey, ObjectKey]]:
         """Adapters and models that are placed into the pods of workloads with such labels."""
@@ -156,6 +174,31 @@ def _map(parent: Mapping[str, Any], field: str) -> Mapping[str, Any]:
 def _items(parent: Mapping[str, Any], field: str) -> Iterable[Mapping[str, Any]]:
     value = parent.get(field)
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _in_reach(used: ObjectKey, user: ObjectKey) -> bool:
+    """Whether *used* is of the cluster, even where kustomize gave it a namespace, or of the namespace of *user*."""
+    return used.kind in {"ClusterServingRuntime", "LocalModelCache"} or used.namespace in {"", user.namespace}
+
+
+def _formats(service: Object) -> Iterable[str]:
+    """The formats of a service's models for which it names no runtime."""
+    for component in components(service):
+        model = _map(component, "model")
+        if model and not model.get("runtime"):
+            yield str(_map(model, "modelFormat").get("name"))
+        yield from (name for name in FRAMEWORKS if isinstance(component.get(name), Mapping))
+
+
+def _addresses(service: Object) -> Iterable[str]:
+    """What a service of KServe loads, as written."""
+    model = _map(_map(service, "spec"), "model")  # of LLMInferenceService and its configs
+    blocks = [model, *_items(_map(model, "lora"), "adapters")]
+    for component in components(service):
+        blocks += [block for block in component.values() if isinstance(block, Mapping)]
+        blocks += _items(component, "storageUris")
+    found = (block.get(field) for block in blocks for field in ("storageUri", "uri"))
+    return [address for address in found if isinstance(address, str)]
 
 
 def _beginning(form: Mapping[str, Any]) -> str:

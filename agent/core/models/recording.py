@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agent.core.models.decide import decide
 from agent.core.models.extract.registry import Failure
 from agent.core.models.extract.slot import Slot, Trait
-from agent.core.models.impact import ImpactIndex
+from agent.core.models.impact import RUNTIMES, ImpactIndex
 from agent.core.models.record import (
     FORWARD,
     REVERT_TO,
@@ -32,6 +32,7 @@ History = Callable[[ObjectKey, str, Ref | None], str | None]
 """(object, slot, reference or None for its absence) -> the earlier revision that served it well, if there is one."""
 
 
+_RUNTIMES: Final = RUNTIMES | {"ClusterStorageContainer"}
 _WITHOUT_COMMIT: Final[Mapping[Operation, Cause]] = {"floated": "float", "pin-lost": "drift", "stale-serving": "drift"}
 
 
@@ -114,7 +115,7 @@ def record(pair: Pair, op: Operation) -> ChangeRecord:
         location=_location(shared, pair.key, slot.path, pair.file),
         old=old,
         new=new,
-        cause=_WITHOUT_COMMIT[op] if op in _WITHOUT_COMMIT else _cause(pair, slot, impact),
+        cause=_WITHOUT_COMMIT[op] if op in _WITHOUT_COMMIT else _cause(pair, op, impact),
         commit=shared.commit,
         direction=direction,
         impact=impact,
@@ -172,11 +173,13 @@ def _location(shared: Comparison, key: ObjectKey, path: str, file: str | None) -
     return Location(path, origin.file if origin else file, None, origin.note if origin else None)
 
 
-def _cause(pair: Pair, slot: Slot, impact: Impact) -> Cause:
-    if slot.kind == "credential" and pair.key.kind == "Secret":
+def _cause(pair: Pair, op: Operation, impact: Impact) -> Cause:
+    if pair.slot.kind == "credential" and pair.key.kind == "Secret":
         return "secret"
-    # Services that run take a changed runtime up when they are reconciled next, and not because of this commit.
-    return "runtime-indirect" if slot.kind == "runtime" and impact.objects else "commit"
+    # Services that run take a changed runtime up when they are reconciled next, and not because of this commit. Which
+    # they are need not stand in this build; of one that came or left, only services that are known tell.
+    indirect = pair.slot.kind == "runtime" and pair.key.kind in _RUNTIMES
+    return "runtime-indirect" if indirect and (op == "changed" or impact.objects) else "commit"
 
 
 def _rotated(ref: Ref, revision: str | None) -> Ref:

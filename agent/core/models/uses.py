@@ -14,6 +14,8 @@ Edge = Callable[[Object, str], Iterable[ObjectKey]]
 _KSERVE: Final = "serving.kserve.io"
 _SELDON: Final = "mlops.seldon.io"
 _NIM: Final = "apps.nvidia.com"
+_STORAGE_SECRET: Final = "serving.kserve.io/storageSecretName"  # noqa: S105 - an annotation
+_DEFAULT_STORAGE_SECRET: Final = "storage-config"  # noqa: S105 - a name
 _OME: Final = "ome.io"
 _TRAINER: Final = "trainer.kubeflow.org"
 
@@ -63,11 +65,26 @@ def _of_pods(spec: Any, namespace: str) -> Iterator[ObjectKey]:
 
 
 def _inference_service(obj: Object, namespace: str) -> Iterator[ObjectKey]:
-    for component in ("predictor", "transformer", "explainer"):
-        runtime = _at(obj, "spec", component, "model", "runtime")
+    for component in components(obj):
+        runtime = _at(component, "model", "runtime")
         if isinstance(runtime, str):
             yield ObjectKey(_KSERVE, "ServingRuntime", namespace, runtime)
             yield ObjectKey(_KSERVE, "ClusterServingRuntime", "", runtime)
+        container = component.get("storageContainerName")
+        if isinstance(container, str):
+            yield ObjectKey(_KSERVE, "ClusterStorageContainer", "", container)
+        if any(_at(block, "storage") for block in component.values()):
+            secret = _at(obj, "metadata", "annotations", _STORAGE_SECRET) or _DEFAULT_STORAGE_SECRET
+            yield ObjectKey("", "Secret", namespace, str(secret))
+
+
+def components(service: Object) -> Iterator[Mapping[str, Any]]:
+    """Predictor, transformer, explainer and the predictors of canaries of a KServe InferenceService."""
+    spec = _at(service, "spec")
+    for found in (*(_at(spec, name) for name in ("predictor", "transformer", "explainer")),
+                  *(_at(canary, "predictor") for canary in _items(_at(spec, "canary")))):  # fmt: skip
+        if isinstance(found, Mapping):
+            yield found
 
 
 def _llm_service(obj: Object, namespace: str) -> Iterator[ObjectKey]:

@@ -19,6 +19,15 @@ def isvc(name: str = "chat", **model: Any) -> dict[str, Any]:
     return obj(KSERVE, "InferenceService", {"predictor": {"model": {"storageUri": "s3://b/m", **model}}}, name)
 
 
+def cluster(kind: str, image: str) -> dict[str, Any]:
+    spec = {"containers": [container("c", image)], "container": container("c", image)}
+    return {"apiVersion": ALPHA, "kind": kind, "metadata": {"name": "shared"}, "spec": spec}
+
+
+def elsewhere(manifest: dict[str, Any]) -> dict[str, Any]:
+    return {**manifest, "metadata": {**manifest["metadata"], "namespace": "x"}}
+
+
 def canary(name: str, kind: str = "Deployment") -> dict[str, Any]:
     return obj("flagger.app/v1beta1", "Canary", {"targetRef": {"kind": kind, "name": name}}, name)
 
@@ -41,7 +50,8 @@ def with_env(**fields: Any) -> dict[str, Any]:
     return deployment(container(**fields))
 
 
-FORMAT = {"supportedModelFormats": [{"name": "onnx", "autoSelect": True}]}
+ONNX = {"name": "onnx"}
+FORMAT = {"supportedModelFormats": [{**ONNX, "autoSelect": True}]}
 SELDON = "mlops.seldon.io/v1alpha1"
 CASES = [
     ("a runtime by name", [runtime("a:1")], [runtime("a:2")], [isvc(runtime="rt")], {"InferenceService/ml/chat"}),
@@ -127,7 +137,84 @@ CASES = [
         "a cache of an address",
         [obj(ALPHA, "LocalModelCache", {"sourceModelUri": "s3://b/m", "modelSize": "1Gi"}, "c")],
         [obj(ALPHA, "LocalModelCache", {"sourceModelUri": "s3://b/m/", "modelSize": "2Gi"}, "c")],
-        [isvc(), isvc("other", storageUri="s3://b/mm")],
+        [isvc(), isvc("below", storageUri="s3://b/m/v1"), isvc("other", storageUri="s3://b/mm")],
+        {"InferenceService/ml/chat", "InferenceService/ml/below"},
+    ),
+    (
+        "a cache that served another address",
+        [obj(ALPHA, "LocalModelCache", {"sourceModelUri": "s3://b/m"}, "c")],
+        [obj(ALPHA, "LocalModelCache", {"sourceModelUri": "s3://b/n"}, "c")],
+        [isvc(), isvc("other", storageUri="s3://b/o")],
+        {"InferenceService/ml/chat"},
+    ),
+    (
+        "an address of whatever loads it",
+        [obj(ALPHA, "LocalModelCache", {"sourceModelUri": "s3://b/m", "modelSize": "1Gi"}, "c")],
+        [obj(ALPHA, "LocalModelCache", {"sourceModelUri": "s3://b/m", "modelSize": "2Gi"}, "c")],
+        [
+            obj(KSERVE, "InferenceService", {"predictor": {"sklearn": {"storageUri": "s3://b/m"}}}, "framework"),
+            obj(KSERVE, "InferenceService", {"predictor": {"storageUris": [{"uri": "s3://b/m"}]}}, "several"),
+            obj(KSERVE, "InferenceService", {"canary": [{"predictor": {"model": {"storageUri": "s3://b/m"}}}]}, "c"),
+            obj(ALPHA, "LLMInferenceService", {"model": {"uri": "s3://b/m"}}, "llm"),
+            obj(ALPHA, "LLMInferenceService", {"model": {"lora": {"adapters": [{"uri": "s3://b/m/a"}]}}}, "adapted"),
+            obj(ALPHA, "LLMInferenceService", {"model": {"uri": "s3://b/o"}}, "other"),
+        ],
+        {
+            "InferenceService/ml/framework", "InferenceService/ml/several", "InferenceService/ml/c",
+            "LLMInferenceService/ml/llm", "LLMInferenceService/ml/adapted",
+        },
+    ),
+    (
+        "a container that no longer fetches an address",
+        [obj(ALPHA, "ClusterStorageContainer", {"supportedUriFormats": [{"prefix": "s3:"}, {"prefix": "x:"}]}, "f")],
+        [obj(ALPHA, "ClusterStorageContainer", {"supportedUriFormats": [{"prefix": "x:"}]}, "f")],
+        [isvc(), isvc("other", storageUri="gs://b/m")],
+        {"InferenceService/ml/chat"},
+    ),
+    (
+        "a container by name",
+        [cluster("ClusterStorageContainer", "a:1")],
+        [cluster("ClusterStorageContainer", "a:2")],
+        [obj(KSERVE, "InferenceService", {"predictor": {"storageContainerName": "shared"}}, "chat"), isvc("other")],
+        {"InferenceService/ml/chat"},
+    ),
+    (
+        "a runtime by the format of a framework's field, and of a canary",
+        [runtime("a:1", **FORMAT)],
+        [runtime("a:2", **FORMAT)],
+        [
+            obj(KSERVE, "InferenceService", {"predictor": {"onnx": {"storageUri": "s3://b/m"}}}, "chat"),
+            obj(KSERVE, "InferenceService", {"predictor": {"sklearn": {"storageUri": "s3://b/m"}}}, "other"),
+            obj(KSERVE, "InferenceService", {"canary": [{"predictor": {"model": {"modelFormat": ONNX}}}]}, "c"),
+        ],
+        {"InferenceService/ml/chat", "InferenceService/ml/c"},
+    ),
+    (
+        "a runtime of the cluster that kustomize put into a namespace",
+        [elsewhere({**runtime("a:1", **FORMAT), "kind": "ClusterServingRuntime"})],
+        [elsewhere({**runtime("a:2", **FORMAT), "kind": "ClusterServingRuntime"})],
+        [isvc(modelFormat={"name": "onnx"})],
+        {"InferenceService/ml/chat"},
+    ),
+    (
+        "a format that a runtime no longer offers",
+        [runtime("a:1", **FORMAT)],
+        [runtime("a:1", supportedModelFormats=[{"name": "onnx"}])],
+        [isvc(modelFormat={"name": "onnx"})],
+        {"InferenceService/ml/chat"},
+    ),
+    (
+        "a runtime of the cluster behind one of the namespace",
+        [cluster("ClusterServingRuntime", "a:1")],
+        [cluster("ClusterServingRuntime", "a:2")],
+        [runtime("b:1", "shared"), isvc(runtime="shared"), elsewhere(isvc("far", runtime="shared"))],
+        {"InferenceService/x/far"},
+    ),
+    (
+        "the Secret that storage keys are entries of",
+        [secret({"k": "1"}, "storage-config")],
+        [secret({"k": "2"}, "storage-config")],
+        [isvc(storageUri=None, storage={"key": "k", "path": "m"}), isvc("other")],
         {"InferenceService/ml/chat"},
     ),
 ]  # fmt: skip
@@ -148,7 +235,15 @@ def test_a_runtime_reaches_services_only_when_they_are_reconciled() -> None:
     (record,) = compare([runtime("a:1"), isvc(runtime="rt")], [runtime("a:2"), isvc(runtime="rt")])
     assert (record.kind, record.cause) == ("runtime", "runtime-indirect")
     (alone,) = compare([runtime("a:1")], [runtime("a:2")])
-    assert (alone.kind, alone.cause) == ("runtime", "commit")
+    assert (alone.kind, alone.cause) == ("runtime", "runtime-indirect")
+
+
+def test_the_services_of_a_new_runtime_are_the_commit_s_own() -> None:
+    (added,) = compare([], [runtime("a:1")])
+    assert (added.op, added.cause) == ("added", "commit")
+    around = obj(ALPHA, "InferenceGraph", {"nodes": {"root": {"steps": [{"serviceName": "chat"}]}}}, "graph")
+    (chosen,) = compare([isvc(runtime="a"), around], [isvc(runtime="b"), around])
+    assert (chosen.kind, chosen.cause, chosen.impact.objects) == ("runtime", "commit", ("InferenceGraph/ml/graph",))
 
 
 def test_the_canaries_of_those_who_are_reached_are_named() -> None:
