@@ -15,16 +15,20 @@ from testbed.ports import free_port
 
 SPELLINGS = [
     "hf://org/m",
+    "hf://datasets/org/d",
     "oci://registry.example/org/m:v1",
     "ollama://llama3:8b",
     "s3://models/m",
     "gs://models/m",
     "abfss://models@account.dfs.core.windows.net/m",
     "models:/name@champion",
+    "models:/cat.schema.name@champion",
+    "runs:/0123456789abcdef/model",
     "models:/name/Production",
     "lakefs://repo/main/m",
     "git-lfs",
     "git",
+    "https",
     "modelscope://org/m",
     "iceberg://catalog/ns.table#main",
     "pfs://project/repo@master:/m",
@@ -140,6 +144,7 @@ async def one_of(server: Registry, ask: Asking, spelling: str, number: int = 0) 
     """What is known, and not believed for long, of a reference of a spelling; those of Git name the server, or a
     content of some number."""
     if spelling != "git-lfs":
-        return await ask(f"{server.url}/m.git" if spelling == "git" else spelling, ttl=0)
+        files = {"git": f"{server.url}/m.git", "https": f"{server.url}/m.gguf"}
+        return await ask(files.get(spelling, spelling), ttl=0)
     ref = tracked("w.bin", f"version https://git-lfs.github.com/spec/v1\noid sha256:{number:064x}\nsize 1\n")
     return await ask.resolver.resolve(ref, lambda _ref: ask.access, ttl=0)

@@ -200,6 +200,16 @@ async def test_how_long_a_host_wants_to_be_left_alone(server: Registry, status: 
         assert refused.value.missing.after == pytest.approx(600)
 
 
+@pytest.mark.parametrize("moment", ["1 Jan 99999999999 00:00:00 GMT", "9" * 19 + "x", "²", "soon"])
+async def test_a_moment_that_cannot_be_read_is_a_minute(server: Registry, moment: str) -> None:
+    headers = {"Retry-After": moment, "Date": moment}
+    server.put("/x", lambda: web.Response(status=429, headers=headers))
+    async with Fetcher() as fetcher:
+        with pytest.raises(RegistryError) as refused:
+            await fetcher.get(f"{server.url}/x", endpoint=server.url)
+    assert refused.value.missing == Missing("rate-limited", "127.0.0.1 asks to be left alone for 60s", 60.0)
+
+
 async def test_a_host_that_wants_to_be_left_alone_is(server: Registry, ask: Asking) -> None:
     server.status(REVISION, 429, Retry_After="60")
     assert (await ask("hf://org/m")).unresolved == "rate-limited"

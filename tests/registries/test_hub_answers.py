@@ -94,6 +94,16 @@ async def test_weights_that_no_server_of_the_others_loads(
     assert (await ask(f"hf://org/m@main/{added}")).digest is not None
 
 
+@pytest.mark.parametrize(("told", "size"), [(2**53, 2**53), (2**53 + 1, None), (10**30, None), (-1, None)])
+async def test_a_size_that_no_status_can_hold_is_none(
+    server: Registry, ask: Asking, told: int, size: int | None
+) -> None:
+    server.json("/api/models/org/m/revision/main", {"sha": A})
+    files = [{"type": "file", "path": "w.safetensors", "oid": "3" * 40, "size": told}]
+    server.json(f"/api/models/org/m/tree/{A}", files)
+    assert (await ask("hf://org/m")).size == Size(bytes=size, files=1)
+
+
 async def test_one_file_of_a_repository(server: Registry, ask: Asking) -> None:
     hub(server)
     ref = await ask("hf://org/m@main/w.safetensors")
@@ -284,6 +294,7 @@ async def test_google_and_azure(server: Registry, ask: Asking) -> None:
     [
         ({"ETag": '"v1"'}, "etag:v1"),
         ({"Repr_Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(SHA)).decode()}:"}, f"sha256:{SHA}"),
+        ({"ETag": '"v1"', "Repr_Digest": "sha-256=:A:"}, "etag:v1"),
         ({"ETag": 'W/"v1"', "Last_Modified": "Sun, 29 Nov 2026 10:00:00 GMT"}, "mtime:Sun, 29 Nov 2026 10:00:00 GMT/"),
     ],
 )

@@ -22,6 +22,7 @@ from agent.adapters.kube.concurrency import AdaptiveLimit
 from agent.adapters.kube.config import Cluster
 from agent.adapters.kube.errors import ApiError, TooManyRequests, Unauthorized, Unavailable, from_response
 from agent.adapters.kube.ratelimit import RateLimit, TokenBucket
+from agent.core.digits import whole
 
 OnRequest = Callable[[str, str, int, float], None]
 """Told of every attempt: verb, resource (plural), HTTP status (0: no answer), seconds."""
@@ -224,8 +225,7 @@ class Transport:
         return bytes(body)
 
     def _refuse(self, call: Call, answer: aiohttp.ClientResponse, body: bytes) -> NoReturn:
-        wish = answer.headers.get("Retry-After", "")
-        retry_after = float(wish) if wish.isdigit() else None
+        retry_after = whole(answer.headers.get("Retry-After", ""))
         error = from_response(answer.status, body, secret=call.secret, retry_after=retry_after)
         hint = self.cluster.hint
         if hint and (isinstance(error, Unauthorized) or _ANONYMOUS in error.message):

@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode
 from agent.adapters.registries.access import Access, Answer, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 from agent.adapters.registries.folders import Entry, below, within
-from agent.adapters.registries.objects import AZURE_VERSION, azure_blob, leaves, listed, number
+from agent.adapters.registries.objects import AZURE_VERSION, azure_blob, leaves, listed
+from agent.core.digits import whole
 from agent.core.registries.outcome import Found
 
 _REFERENCE: Final = re.compile(r"^azure-file://([A-Za-z0-9-]+)/([^/?]+)/?([^?]*)$")
@@ -64,4 +65,4 @@ def _entry(kind: str, record: dict[str, str]) -> Entry:
     name = record.get("Name", "")
     if kind == "Directory":
         return Entry(name, True)
-    return Entry(name, False, number(record.get("Content-Length", "")), record.get("Etag", "").strip('"'), "etag")
+    return Entry(name, False, whole(record.get("Content-Length", "")) or 0, record.get("Etag", "").strip('"'), "etag")

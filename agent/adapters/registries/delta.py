@@ -18,6 +18,7 @@ import msgspec
 
 from agent.adapters.registries.access import Access, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
+from agent.core.digits import whole
 from agent.core.models.ref import Digest, Size
 from agent.core.registries.outcome import Found
 
@@ -116,13 +117,14 @@ async def shared(fetcher: Fetcher, access: Access, named: Table) -> Found:
     if answer.status == 400:  # it gives no metadata of tables with features that it is not told of
         answer = await fetcher.get(f"{url}/version", endpoint=access.endpoint, headers=headers, scope=access.scope)
     current = answer.expected("the sharing server", "table").headers.get("delta-table-version", "")
-    if not (current.isascii() and current.isdigit()) or len(current) > 19:
+    newest = whole(current)
+    if newest is None:
         raise RegistryError("unreadable", "the sharing server names no version of the table")
-    version = named.version if named.version is not None else int(current)
-    if version > int(current):
+    version = named.version if named.version is not None else newest
+    if version > newest:
         raise RegistryError("not-found", "the table has no such version yet")
     told = next(_ids(answer.body), _Metadata())
-    size = Size(told.size, told.num_files) if version == int(current) else Size()
+    size = Size(told.size, told.num_files) if version == newest else Size()
     return Found(version=str(version), digest=_digest(told.id, version), size=size if size != Size() else None)
 
 

@@ -244,15 +244,17 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     text = text or headers.get("ratelimit-reset", "") or headers.get("x-ratelimit-reset", "")
     if text.isascii() and text.isdigit():
         return float(text) if float(text) < _EPOCH else max(0.0, float(text) - now)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now)
-    except ValueError:
-        return _DEFAULT_PAUSE
+    moment = _moment(text)
+    return max(0.0, moment - now) if moment is not None else _DEFAULT_PAUSE
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
     """What the server takes for now, in seconds since the epoch; None if it does not say."""
+    return _moment(headers.get("date", ""))
+
+
+def _moment(text: str) -> float | None:
     try:
-        return email.utils.parsedate_to_datetime(headers.get("date", "")).timestamp()
-    except ValueError:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):  # of a year that no clock has
         return None

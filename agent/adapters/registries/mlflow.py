@@ -12,6 +12,7 @@ import msgspec
 from agent.adapters.registries.access import Access, Registered, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
 from agent.adapters.registries.folders import Entry, below
+from agent.core.digits import whole
 from agent.core.registries.listing import extent
 from agent.core.registries.outcome import Found
 
@@ -160,7 +161,7 @@ async def _stage(fetcher: Fetcher, access: Access, api: str, name: str, stage: s
     versions = _read(body, _Several).model_versions
     if not versions:
         raise RegistryError("not-found", f"MLflow has no version of {name} in stage {stage}")
-    newest = max(versions, key=lambda version: int(version.version) if str(version.version).isdigit() else 0)
+    newest = max(versions, key=lambda version: whole(str(version.version)) or 0)
     return _registered(newest)
 
 

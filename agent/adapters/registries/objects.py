@@ -16,6 +16,7 @@ from agent.adapters.identity.aws import Keys
 from agent.adapters.identity.sigv4 import Signer
 from agent.adapters.registries.access import Access, Answer, RegistryError, in_hex
 from agent.adapters.registries.fetcher import Fetcher, server_time
+from agent.core.digits import whole
 from agent.core.models.ref import Digest, Size
 from agent.core.registries.listing import File, extent, listing_digest
 from agent.core.registries.outcome import Found
@@ -117,7 +118,7 @@ def _signed(secret: Mapping[str, str], region: str, method: str, url: str, at: d
 
 def _s3_object(answer: Answer) -> Found:
     headers = answer.headers
-    size = Size(bytes=number(headers.get("content-length", "")), files=1)
+    size = Size(bytes=whole(headers.get("content-length", "")), files=1)
     version = headers.get("x-amz-version-id")
     if (checksum := in_hex(headers.get("x-amz-checksum-sha256", ""))) and len(checksum) == 64:
         return Found(version=version, digest=Digest("sha256", checksum, "object", "sha256"), size=size)
@@ -130,7 +131,7 @@ def _s3_object(answer: Answer) -> Found:
 
 def _s3_file(record: Mapping[str, str], prefix: str) -> File:
     etag = record.get("ETag", "").strip('"')
-    return File(record.get("Key", "").removeprefix(prefix), number(record.get("Size", "")), etag, "etag")
+    return File(record.get("Key", "").removeprefix(prefix), whole(record.get("Size", "")) or 0, etag, "etag")
 
 
 class _Object(msgspec.Struct, rename="camel"):
@@ -189,7 +190,7 @@ async def gs_content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
 
 
 def _gs_object(item: _Object) -> Found:
-    size, generation = Size(bytes=number(item.size), files=1), item.generation or None
+    size, generation = Size(bytes=whole(item.size), files=1), item.generation or None
     if md5 := in_hex(item.md5_hash):
         return Found(generation=generation, digest=Digest("md5", md5, "object", "md5"), size=size)
     if not item.crc32c:
@@ -201,7 +202,7 @@ def _gs_object(item: _Object) -> Found:
 def _gs_file(item: _Object, prefix: str) -> File:
     md5 = in_hex(item.md5_hash)
     validator, strength = (md5, "md5") if md5 else (item.generation, "generation")
-    return File(item.name.removeprefix(prefix), number(item.size), validator, strength)
+    return File(item.name.removeprefix(prefix), whole(item.size) or 0, validator, strength)
 
 
 async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
@@ -254,7 +255,7 @@ async def azure_content(fetcher: Fetcher, access: Access, canonical: str) -> byt
 def azure_blob(answer: Answer) -> Found:
     """What the headers of an object, or a file of a share, say. Raises RegistryError."""
     headers = answer.headers
-    size, version = Size(bytes=number(headers.get("content-length", "")), files=1), headers.get("x-ms-version-id")
+    size, version = Size(bytes=whole(headers.get("content-length", "")), files=1), headers.get("x-ms-version-id")
     if md5 := in_hex(headers.get("content-md5", "")):
         return Found(version=version, digest=Digest("md5", md5, "object", "md5"), size=size)
     etag = headers.get("etag", "").strip('"')
@@ -264,7 +265,7 @@ def azure_blob(answer: Answer) -> Found:
 
 
 def _azure_file(record: Mapping[str, str], prefix: str) -> File:
-    name, size = record.get("Name", "").removeprefix(prefix), number(record.get("Content-Length", ""))
+    name, size = record.get("Name", "").removeprefix(prefix), whole(record.get("Content-Length", "")) or 0
     if md5 := in_hex(record.get("Content-MD5", "")):
         return File(name, size, md5, "md5")
     return File(name, size, record.get("Etag", "").strip('"'), "etag")
@@ -314,8 +315,3 @@ def leaves(body: bytes, wanted: Collection[str], following: str) -> tuple[list[t
 
 def _refuse_entities(*_declared: object) -> None:
     raise RegistryError("refused", "the store's listing declares entities")
-
-
-def number(text: str) -> int:
-    """What the digits say; 0 if they are none."""
-    return int(text) if text.isascii() and text.isdigit() else 0

@@ -13,6 +13,7 @@ import msgspec
 
 from agent.adapters.registries.access import Access, RegistryError, in_hex
 from agent.adapters.registries.fetcher import Fetcher
+from agent.core.digits import whole
 from agent.core.models.ref import Digest, Size
 from agent.core.registries.outcome import Found
 
@@ -57,8 +58,9 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
     value = in_hex(file.hash)
     if len(value) != 64:
         raise RegistryError("unreadable", "Pachyderm gives no hash of the path")
-    size = Size(bytes=int(file.size_bytes)) if re.fullmatch(r"[0-9]{1,19}", file.size_bytes) else None
-    return Found(revision=commit, digest=Digest("blake2b", value, "files", "blake2b"), size=size)
+    size = whole(file.size_bytes)
+    digest = Digest("blake2b", value, "files", "blake2b")
+    return Found(revision=commit, digest=digest, size=Size(bytes=size) if size is not None else None)
 
 
 async def _call(fetcher: Fetcher, access: Access, name: str, message: dict[str, Any], kind: type[T]) -> T:

@@ -14,6 +14,7 @@ import msgspec
 
 from agent.adapters.registries.access import Access, RegistryError, basic
 from agent.adapters.registries.fetcher import Fetcher
+from agent.core.digits import whole
 from agent.core.models.ref import Digest, Size
 from agent.core.registries.outcome import Found
 
@@ -21,7 +22,6 @@ PUBLIC: Final = "https://api.wandb.ai"
 _REFERENCE: Final = re.compile(r"^wandb-artifact://([^/:@]+)/([^/:@]+)/([^/:@]+)([:@])(.+)$")
 _REGISTRY: Final = "wandb-registry-"
 _MD5: Final = re.compile(r"^[0-9a-f]{32}$")
-_WHOLE: Final = re.compile(r"^[0-9]{1,19}$")
 """A size is of the type Int64, which servers write as a number or as text."""
 _MEMBER: Final = """query($entity: String!, $project: String!, $name: String!) {
   project(name: $project, entityName: $entity) {
@@ -92,7 +92,7 @@ def _found(member: _Member, artifact: _Artifact, digest: str) -> Found:
     return Found(
         version=f"v{member.version_index}",
         digest=Digest("md5", artifact.digest, "manifest", "md5"),
-        size=Size(bytes=int(size) if _WHOLE.match(size) else None, files=artifact.file_count),
+        size=Size(bytes=whole(size), files=artifact.file_count),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Final
 
-from agent.adapters.registries.access import Access, Answer, RegistryError
+from agent.adapters.registries.access import Access, Answer, RegistryError, in_hex
 from agent.adapters.registries.fetcher import Fetcher
+from agent.core.digits import whole
 from agent.core.models.ref import Digest, Size
 from agent.core.registries.outcome import Found
 
@@ -37,8 +37,8 @@ async def content(fetcher: Fetcher, access: Access, canonical: str) -> bytes:
 def _digest(answer: Answer) -> Digest:
     headers = answer.headers
     declared = _SHA256.search(headers.get("repr-digest", "") or headers.get("content-digest", ""))
-    if declared is not None and answer.status == 200:
-        return Digest("sha256", base64.b64decode(declared.group(1)).hex(), "object", "sha256")
+    if declared is not None and answer.status == 200 and len(value := in_hex(declared.group(1))) == 64:
+        return Digest("sha256", value, "object", "sha256")
     etag = headers.get("etag", "")
     if etag and not etag.startswith("W/"):
         return Digest("etag", etag.strip('"'), "object", "etag")
@@ -53,5 +53,4 @@ def _length(answer: Answer) -> str:
 
 
 def _size(answer: Answer) -> Size:
-    length = _length(answer)
-    return Size(bytes=int(length) if length.isascii() and length.isdigit() else None, files=1)
+    return Size(bytes=whole(_length(answer)), files=1)

@@ -25,6 +25,7 @@ from agent.adapters.traffic.router import Router, RouteUnknownError
 from agent.api.canary import FINALIZER, Canary
 from agent.controllers.canary.kinds import AUTOSCALERS, WORKLOADS
 from agent.controllers.canary.settings import CanarySettings
+from agent.core.digits import whole
 from agent.core.models.serving import server_of
 from agent.core.objects import annotations_of
 from agent.core.rollout import servicetarget
@@ -330,9 +331,9 @@ def _workload(found: Mapping[str, Any], plan: Plan, threshold: int, since: datet
         identity=identity_in(found),
         fence=fence_of(found),
         server=server_of(template["spec"]),
-        wanted_replicas=int(wanted) if wanted.isdigit() else None,
+        wanted_replicas=whole(wanted),
         available=(found.get("status") or {}).get("availableReplicas") or 0,
-        full_replicas=int(full) if full.isdigit() else None,
+        full_replicas=whole(full),
     )
 
 

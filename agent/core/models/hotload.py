@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from agent.core.digits import whole
 from agent.core.models.extract import argv, servers
 from agent.core.models.extract.server import Server
 from agent.core.models.extract.settings import adapter_items
@@ -144,8 +145,8 @@ def _port(words: Sequence[str], container: Mapping[str, Any], usual: int) -> int
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         given = value if equals else next(iter(words[place + 1 : place + 2]), "")
-        if name == "--port" and given.isdigit():
-            return int(given)
+        if name == "--port" and (port := whole(given)) is not None:
+            return port
     ports = container.get("ports")
     first = ports[0] if isinstance(ports, list) and ports and isinstance(ports[0], Mapping) else {}
     number = first.get("containerPort")

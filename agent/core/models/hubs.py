@@ -15,7 +15,7 @@ _HUB_ID: Final = re.compile(rf"^{_PART}/{_PART}$")
 _BARE_ID: Final = re.compile(rf"^({_PART}(?:/{_PART})?)(?::([A-Za-z0-9_.-]+))?(?:@([A-Za-z0-9_./-]+))?$")
 _ELSEWHERE: Final = re.compile(r"^mlflow-artifacts://[^/]", re.IGNORECASE)
 _SERVICE: Final = re.compile(r":\d+$|\.svc(?:\.|$)|\.local$")
-_MODELS_VERSION: Final = re.compile(r"^([^@]+)/(\d+)$")
+_MODELS_VERSION: Final = re.compile(r"^([^@]+)/([0-9]{1,18})$")
 _LOGGED_MODEL: Final = re.compile(r"^m-[0-9a-f]+(/.*)?$")
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from agent.core.digits import whole
 from agent.core.models import hubs
 from agent.core.models.redact import HIDDEN
 from agent.core.models.ref import MALFORMED, OFFLINE, Identity, Ref, opaque, unresolved
@@ -65,8 +66,8 @@ def delta(spelled: Spelled) -> Ref:
     found = {name.lower(): value for name, value in arguments.items()}
     version = named.group(1) if named else found.get("versionasof", "")
     canonical = f"delta{f'+{store}' if store else ''}://{where.rstrip('/')}"
-    if version.isascii() and version.isdigit():
-        return Ref(spelled.text, "delta", f"{canonical}@v{int(version)}", True, Identity(version=version))
+    if (number := whole(version)) is not None:
+        return Ref(spelled.text, "delta", f"{canonical}@v{number}", True, Identity(version=version))
     if time := found.get("timestampasof"):
         return Ref(spelled.text, "delta", f"{canonical}?timestampAsOf={time}", "soft", Identity(version=time))
     return unresolved(spelled.text, "delta", canonical)

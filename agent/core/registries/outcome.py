@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +16,10 @@ Reason = Literal[
 ]
 """``refused``: the registry does what no honest one does, such as leading to private addresses. ``unsupported``:
 nobody knows how to ask, or the answer has nothing that tells versions apart."""
+
+
+_LARGEST: Final = 2**53
+"""What is larger (9 PB) is no size: status fields could not hold it, nor clocks the time for so much."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,15 +45,20 @@ Outcome = Found | Missing
 
 
 def shortened(found: Found) -> Found:
-    """The content with texts of registries only as long as those of references may be."""
-    digest = found.digest
+    """The content with texts of registries only as long as those of references may be, and with sizes that may be."""
+    digest, size = found.digest, found.size
     return replace(
         found,
+        size=Size(_extent(size.bytes), _extent(size.files), _extent(size.params)) if size else None,
         digest=replace(digest, alg=bounded(digest.alg), value=bounded(digest.value)) if digest else None,
         revision=bounded(found.revision) if found.revision else None,
         version=bounded(found.version) if found.version else None,
         generation=bounded(found.generation) if found.generation else None,
     )
+
+
+def _extent(number: int | None) -> int | None:
+    return number if number is not None and 0 <= number <= _LARGEST else None
 
 
 def completed(ref: Ref, outcome: Outcome, at: datetime, known: Found | None = None) -> Ref:

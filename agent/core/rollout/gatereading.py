@@ -67,7 +67,8 @@ def gate_of(
     asked = parts.scheme in {HTTP, HTTPS}
     entry = "" if asked else parts.path.strip("/")
     given, error = _given(metadata)
-    if not parts.netloc or (bool(entry) is not (parts.scheme == REPORT)) or "/" in entry or (parts.query and not asked):
+    named = parts.netloc if asked else _NAME.fullmatch(parts.netloc)
+    if not named or (bool(entry) is not (parts.scheme == REPORT)) or "/" in entry or (parts.query and not asked):
         return Gate(name=name, source="", error=f"{without_secrets(url)} is not of the form {_FORMS}")
     if given.get("secret") and not asked:
         error = error or f"metadata 'secretRef' is for {HTTPS}: no other gate sends credentials"

@@ -15,6 +15,7 @@ import msgspec
 from agent.api.canary import Canary
 from agent.api.service import CanaryService
 from agent.api.traffic import AnalysisMatch, GatewayReference, HeaderOperations, RequestMatch, StringMatch
+from agent.core.digits import whole
 from agent.core.objects import Manifest, annotations_of, labels_of
 from agent.core.rollout.actions import HOME, Weights
 from agent.core.rollout.affinity import COOKIE, NO_COOKIES, SET_COOKIE, Cookies, expired, pattern, sticking
@@ -262,8 +263,8 @@ def _cors(service: CanaryService) -> dict[str, Any]:
     cors = {name: value for name, value in cors.items() if value}
     if policy.allow_credentials is not None:
         cors["allowCredentials"] = policy.allow_credentials
-    if policy.max_age and policy.max_age.removesuffix("s").isdigit():
-        cors["maxAge"] = int(policy.max_age.removesuffix("s"))
+    if policy.max_age and (seconds := whole(policy.max_age.removesuffix("s"))) is not None:
+        cors["maxAge"] = seconds
     return cors
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.api.analysis import Strategy
 from agent.api.canary import Canary
+from agent.core.digits import whole
 from agent.core.objects import Manifest, annotations_of, labels_of
 from agent.core.rollout.actions import HOME, Weights
 from agent.core.rollout.hashing import FLUX_MARKER
@@ -95,10 +96,11 @@ def weights_of(canary: Canary, live: Mapping[str, Any], prefix: str) -> Weights:
         taken = any(f"{prefix}/{name}" in annotations for name in ("canary-by-cookie", "canary-by-header"))
         return Weights(0, 100) if taken else HOME
     text = annotations.get(f"{prefix}/canary-weight", "0")
-    if not text.isdigit() or int(text) > 100:
+    weight = whole(text)
+    if weight is None or weight > 100:
         name = f"{canary_name(canary)}.{canary.namespace}"
         raise IngressError(f"ingress {name} annotation {prefix}/canary-weight: {text!r} is not a percentage")
-    return Weights(100 - int(text), int(text))
+    return Weights(100 - weight, weight)
 
 
 def _matches(canary: Canary) -> bool:

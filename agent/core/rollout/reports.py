@@ -23,6 +23,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
+from agent.core.digits import whole
 from agent.core.models.extract.document import load
 from agent.core.models.extract.slot import MalformedError
 
@@ -307,10 +308,10 @@ def _number_of(suite: ET.Element, name: str) -> float:
     """What a testsuite says of its cases, else what the cases say themselves."""
     if name not in suite.keys():  # noqa: SIM118 - an element, whose items are its children
         return float(len(suite.findall(f".//{_CASES[name]}"))) if name in _CASES else 0.0
-    try:
-        return float(int(suite.get(name) or 0))
-    except ValueError:
-        raise ValueError(f"the report cannot be read: a testsuite's {name} is no number") from None
+    count = whole(suite.get(name) or "0")
+    if count is None:
+        raise ValueError(f"the report cannot be read: a testsuite's {name} is no number")
+    return float(count)
 
 
 def _counted(statuses: Iterable[str]) -> Report:
@@ -325,9 +326,9 @@ def _counted(statuses: Iterable[str]) -> Report:
 
 def _judged(good: float, bad: float, broken: float) -> tuple[Answer, str]:
     """A verdict over tests and its reason: those that could not be run leave it open, as does that there are none."""
-    if bad > 0:
+    if bad:
         return Answer.FAIL, ""
-    if broken > 0:
+    if broken:
         return Answer.UNKNOWN, f"{broken:.0f} of the tests could not be run"
     return (Answer.PASS, "") if good > 0 else (Answer.UNKNOWN, "no test was run")
 

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rollout_world import World, make_plan
 
 from agent.api.canary import Canary
@@ -110,6 +112,8 @@ def test_what_is_unknown_is_held_let_pass_or_failed(on_unknown, effect):
         ("report://scores/chat.json", {"min.accuracy": "0.9"}, ""),
         ("report://scores", {}, "report://scores is not of the form " + FORM),
         ("job://", {}, "job:// is not of the form " + FORM),
+        ("job://me:word@evaluation", {}, "job://evaluation is not of the form " + FORM),
+        ("report://Scores_1/chat.json", {}, "report://Scores_1/chat.json is not of the form " + FORM),
         ("gate+https://judge.example.org/score?model=chat", {"max.toxicity": "1", "licence": "mit"}, ""),
         ("gate+https://", {}, "gate+https:// is not of the form " + FORM),
         ("report://user:word@", {}, "report:// is not of the form " + FORM),
@@ -143,6 +147,26 @@ def test_a_gate_is_read_from_its_webhook(url, metadata, error):
     found = gate_of("evaluation", url, None, metadata).error
     assert error in found
     assert bool(found) is bool(error)
+
+
+ADDRESSES = st.sampled_from(["job", "report", "trigger", "gate+http", "gate+https", "http", ""])
+METADATA = st.dictionaries(
+    st.sampled_from([*FIELDS.split(", "), "min.a", "onUnknown", "min.", "x"]) | st.text(max_size=8),
+    st.sampled_from(["1", "²", "9" * 5000, "1e999", "-1", "72h", "9" * 400 + "h", "hold", "required", "configmap", ""])
+    | st.text(max_size=8),
+    max_size=4,
+)
+
+
+@given(ADDRESSES, st.text("abc/@:?#[]%. \n", max_size=20) | st.text(max_size=20), METADATA)
+def test_whatever_a_webhook_says_is_a_gate_or_an_error_that_names_it(scheme, rest, metadata):
+    found = gate_of("evaluation", f"{scheme}://{rest}", None, metadata)
+    said = opinion(found, reported(), None)
+    assert said.answer in Answer
+    assert (said.answer is Answer.UNKNOWN) or not found.error
+    if found.kind.startswith("gate+") and not found.error:
+        assert "@" not in answered(found, 200, "{}", frozenset()).where
+    assert decode_results({RESULTS: rest}) == ()
 
 
 def test_a_gate_has_what_its_webhook_says():

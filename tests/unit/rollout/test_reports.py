@@ -292,6 +292,7 @@ def test_junit_says_how_many_and_when() -> None:
         "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 8)}]\n" for a, b in STEPS),
         "x = " + "[" * 5000,
         '<testsuite tests="many"/>',
+        '<testsuites><testsuite tests="2" failures="1"/><testsuite tests="2" failures="-1"/></testsuites>',
         "1",
         '"text"',
         '{"metrics": {"a": 1' + "0" * 400 + "}}",
@@ -330,6 +331,50 @@ SHAPES = st.one_of(
     st.builds(lambda inner: {"entry_type": "eval", "passed": inner, "total": inner, "end_time": inner}, JSON),
     st.builds(lambda inner: {"results": {"task": inner}, "config": {"model_args": inner}}, JSON),
 )
+
+
+ATTRIBUTES = st.dictionaries(
+    st.sampled_from(["tests", "failures", "errors", "skipped", "disabled", "timestamp", "name"]),
+    st.sampled_from(["0", "1", "-1", "²", "9" * 5000, "x", "", "2026-11-30T08:00:00", "0001-01-01T00:00:00"]),
+    max_size=4,
+)
+
+
+def element(name: str, attributes: dict[str, str], inner: list[str]) -> str:
+    written = " ".join(f"{key}='{value}'" for key, value in attributes.items())
+    return f"<{name} {written}>{''.join(inner)}</{name}>"
+
+
+XML = st.recursive(
+    st.builds(element, st.sampled_from(["testcase", "failure", "error", "skipped", "x"]), ATTRIBUTES, st.just([])),
+    lambda inner: st.builds(
+        element, st.sampled_from(["testsuites", "testsuite", "testcase"]), ATTRIBUTES, st.lists(inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+CUT = st.builds(lambda text, end: text[: len(text) - end], XML | SHAPES.map(json.dumps), st.integers(0, 12))
+LINES = st.lists(
+    st.builds(
+        lambda name, mark, value: f"{name}{mark} {value}",
+        KEYS,
+        st.sampled_from([":", " =", ""]),
+        st.sampled_from(
+            ["1", "pass", "[1]", "{a: 1}", "9" * 5000, "2020-99-99", "0xff", "1:2:3", ".inf", "&a", "*a", '"x']
+        ),
+    ),
+    max_size=4,
+).map("\n".join)
+
+
+@given(XML | CUT | LINES)
+def test_whatever_is_written_or_cut_is_a_report_or_a_reason(text: str) -> None:
+    try:
+        report = read_report(text)
+    except ValueError as error:
+        assert "the report" in str(error)  # noqa: PT017 - either of the two is right
+        return
+    if report.verdict is Answer.PASS and text.startswith("<"):
+        assert report.metrics["tests"] > 0
 
 
 @given(SHAPES.map(json.dumps) | st.text(max_size=60))

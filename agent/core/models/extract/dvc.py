@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from agent.core.digits import whole
 from agent.core.models.extract.document import canonical
 from agent.core.models.extract.slot import MalformedError, Slot, mapping, mappings, text
 from agent.core.models.redact import bounded, redact
@@ -124,8 +125,7 @@ def _written(parent: Mapping[str, Any], fields: Iterable[str], path: str) -> Non
 
 
 def _count(entry: Mapping[str, Any], field: str, path: str) -> int | None:
-    value = text(entry, field, path)
-    return int(value) if value.isascii() and value.isdigit() else None
+    return whole(text(entry, field, path))
 
 
 def _sha256(value: str) -> str:
