@@ -97,6 +97,23 @@ async def test_credentials_do_not_follow_a_redirect_to_another_host(server: Regi
         assert other.asked == []
 
 
+async def test_a_proxy_of_the_environment_may_be_in_the_cluster(
+    server: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = server.url.replace("127.0.0.1", "localhost")
+    for name, value in (("http_proxy", proxy), ("no_proxy", "inside.example")):
+        monkeypatch.setenv(name, value)
+    server.status("/m.gguf", 200, ETag='"e"')
+    async with asking(server) as ask:
+        ask.access = Access("")
+        assert str((await ask("http://files.example/m.gguf")).digest) == "etag:e"
+        server.status("/m.gguf", 302, Location="http://10.0.0.1/m.gguf")
+        assert (await ask("http://files.example/m.gguf", ttl=0)).digest is not None  # as it was known
+        assert (await ask("http://other.example/m.gguf")).unresolved == "refused"
+        assert (await ask(f"{server.url}/m.gguf")).unresolved == "refused"
+    assert {request.headers["Host"] for request in server.asked} == {"files.example", "other.example"}
+
+
 class Anywhere(Fetcher):
     """Asks every host, as if all were on the internet."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Collection
 from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
@@ -44,19 +46,39 @@ def is_of_machines(address: Address) -> bool:
     return address.is_link_local or address in _OF_MACHINES
 
 
-class CheckedResolver(AbstractResolver):
-    """Resolves names to allowed addresses only: what is checked is what is connected to."""
+def proxies() -> list[tuple[str, int]]:
+    """Host and port of the proxies that the environment names; what is no address there, nobody connects to."""
+    found = []
+    for scheme in ("http", "https"):
+        try:
+            proxy = URL(urllib.request.getproxies().get(scheme, ""))
+            found += [(proxy.host, proxy.port)] if proxy.host and proxy.port else []
+        except ValueError:
+            continue
+    return found
 
-    def __init__(self, allowed: Callable[[Address], bool], otherwise: str) -> None:
+
+class CheckedResolver(AbstractResolver):
+    """Resolves names to allowed addresses only: what is checked is what is connected to.
+
+    Those of `proxies` (host, port) may be anywhere: whoever runs the agent has chosen them, and they do the connecting.
+    """
+
+    def __init__(
+        self, allowed: Callable[[Address], bool], otherwise: str, *, proxies: Collection[tuple[str, int]] = ()
+    ) -> None:
         self._inner = aiohttp.ThreadedResolver()
         self._allowed = allowed
         self._otherwise = otherwise
+        self._proxies = frozenset(proxies)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The allowed ones. Raises ForbiddenAddressError if there is none, OSError if there is no such name."""
         found = await self._inner.resolve(host, port, family)
+        if (host, port) in self._proxies:
+            return found
         allowed = [entry for entry in found if self._allowed(_within(ipaddress.ip_address(entry["host"])))]
         if not allowed:
             raise ForbiddenAddressError(f"{host} {self._otherwise}")

@@ -27,6 +27,7 @@ from agent.adapters.registries.addresses import (
     address_of,
     is_of_machines,
     is_public,
+    proxies,
 )
 
 SECONDS = 15.0
@@ -67,8 +68,8 @@ class Fetcher:
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self._seconds)
-        named = CheckedResolver(lambda address: not is_of_machines(address), _OF_MACHINES)
-        public = CheckedResolver(is_public, _NOT_PUBLIC)
+        named = CheckedResolver(lambda address: not is_of_machines(address), _OF_MACHINES, proxies=proxies())
+        public = CheckedResolver(is_public, _NOT_PUBLIC, proxies=proxies())
         self._named, self._public = (
             aiohttp.ClientSession(
                 timeout=timeout,
