@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import yaml
-
+from agent.core.yamldocument import parsed
 from agent.errors import AuthenticationError, ConfigurationError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -236,9 +235,8 @@ def place_of(document: bytes) -> tuple[str, str]:
 
 def _parsed(document: bytes) -> Mapping[str, Any]:
     try:
-        config = yaml.load(document, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    except yaml.YAMLError:
-        # The parser's message quotes the document.
+        config = parsed(document)
+    except ValueError:
         raise ConfigurationError("the kubeconfig is not valid YAML") from None
     if not isinstance(config, Mapping):
         raise ConfigurationError("the kubeconfig is not a mapping")

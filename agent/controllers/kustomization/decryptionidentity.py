@@ -7,13 +7,13 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
 import msgspec
-import yaml
 
 from agent.adapters.decryptor import VaultLogin
 from agent.adapters.identity import ServiceAccount
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.resource import CONFIG_MAPS
 from agent.adapters.kube.serviceaccounts import ClusterServiceAccounts
+from agent.core.yamldocument import parsed
 from agent.errors import BuildError
 
 T = TypeVar("T")
@@ -99,8 +99,8 @@ def _login_path(data: Mapping[str, str], address: str, where: str) -> str:
     if VAULT_ENTRY not in data:
         raise BuildError(f"Vault ConfigMap '{where}' is missing the '{VAULT_ENTRY}' key")
     try:
-        servers = msgspec.convert(yaml.safe_load(data[VAULT_ENTRY]) or {}, _VaultServers)
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        servers = msgspec.convert(parsed(data[VAULT_ENTRY]) or {}, _VaultServers)
+    except (ValueError, msgspec.ValidationError) as error:
         raise BuildError(f"failed to parse '{VAULT_ENTRY}' in Vault ConfigMap '{where}': {error}") from None
     paths = {instance.address: instance.login_path for instance in servers.instances}
     if not paths.get(address):

@@ -292,6 +292,9 @@ def test_junit_says_how_many_and_when() -> None:
         "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 8)}]\n" for a, b in STEPS),
         "x = " + "[" * 5000,
         '<testsuite tests="many"/>',
+        "accuracy: !!bool x",
+        "accuracy: !!timestamp x",
+        'accuracy: !!int ""',
         '<testsuites><testsuite tests="2" failures="1"/><testsuite tests="2" failures="-1"/></testsuites>',
         "1",
         '"text"',
@@ -359,7 +362,22 @@ LINES = st.lists(
         KEYS,
         st.sampled_from([":", " =", ""]),
         st.sampled_from(
-            ["1", "pass", "[1]", "{a: 1}", "9" * 5000, "2020-99-99", "0xff", "1:2:3", ".inf", "&a", "*a", '"x']
+            [
+                "1",
+                "pass",
+                "[1]",
+                "{a: 1}",
+                "9" * 5000,
+                "2020-99-99",
+                "0xff",
+                "1:2:3",
+                ".inf",
+                "&a",
+                "*a",
+                "!!bool x",
+                '!!float ""',
+                '"x',
+            ]
         ),
     ),
     max_size=4,

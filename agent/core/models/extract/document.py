@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-import yaml
 
 from agent.core.models.extract.slot import MalformedError
+from agent.core.yamldocument import parsed
 
 SIZE_LIMIT: Final = 8 * 1024 * 1024
 """Largest document that is read, in bytes."""
@@ -25,9 +25,9 @@ def load(data: bytes | str, where: str) -> Mapping[str, Any]:
     if len(data) > SIZE_LIMIT:
         raise MalformedError(where, "is too large to read")
     try:
-        loaded = yaml.load(data, Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise MalformedError(where, f"is not YAML ({type(error).__name__})") from None
+        loaded = parsed(data)
+    except ValueError as error:
+        raise MalformedError(where, f"is not YAML ({error})") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, Mapping):
