@@ -245,12 +245,20 @@ def _file_side(path: str, blob: Blob | None, rules: Rules) -> tuple[dict[str, Sl
     if blob is None:
         return {}, None
     try:
-        slots = (slot._replace(kind=rules.role_of(path, slot.kind)) for slot in file_slots(path, blob))
+        slots = (
+            slot._replace(kind=rules.role_of(path, slot.kind), path=_inside(slot.path))
+            for slot in file_slots(path, blob)
+        )
         return {slot.name: slot for slot in slots}, None
     except MalformedError as error:
-        return {}, Failure("file", error.path, str(error))
+        return {}, Failure("file", _inside(error.path), str(error))
     except Exception as error:  # noqa: BLE001 - one unreadable file must not hide the other changes
         return {}, Failure("file", "$", f"{path} cannot be read ({type(error).__name__})")
+
+
+def _inside(path: str) -> str:
+    """*path* if it leads into the file; readers of text without fields only know the file."""
+    return path if path.startswith("$") else "$"
 
 
 def _resolved(pair: Pair, resolve: Resolve | None) -> Pair:

@@ -260,6 +260,18 @@ ROWS: list[Row] = [
 ]  # fmt: skip
 
 
+RAY_VARIABLES = """
+applications:
+- name: a
+  import_path: app:x
+  runtime_env: {env_vars: {HF_TOKEN: hunter2, MODEL_ID: org/m}}
+  args:
+    llm_configs:
+    - model_loading_config: {model_id: org/n}
+      deployment_config: {autoscaling_config: {min_replicas: 1, max_replicas: 2}}
+"""
+
+
 PLACES: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
     ("kubeai.org/v1", "Model",
      {"url": "hf://o/m", "engine": "VLLM", "args": ["--port=1", "--dtype=half"], "env": {"X": "1", "HF_HOME": "/c"}},
@@ -273,6 +285,14 @@ PLACES: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
      {"engine.--seed": "vllmConfig.extraArgs[1]"}),
     ("ome.io/v1beta1", "InferenceService", {"model": {"name": "m", "fineTunedWeights": ["a", "b"]}},
      {"adapter[b]": "model.fineTunedWeights[1]"}),
+    ("ray.io/v1", "RayService", {"serveConfigV2": RAY_VARIABLES},
+     {"app[a].env.model": "serveConfigV2.applications[0].runtime_env.env_vars.MODEL_ID",
+      "app[a].model": "serveConfigV2.applications[0].args.llm_configs[0].model_loading_config",
+      "app[a].min_replicas": "serveConfigV2.applications[0].args.llm_configs[0].deployment_config.autoscaling_config"
+      ".min_replicas"}),
+    ("trainer.kubeflow.org/v1alpha1", "TrainJob",
+     {"initializer": {"dataset": {"storageUri": "s3://b/d", "secretRef": {"name": "s"}}}},
+     {"dataset": "initializer.dataset.storageUri", "dataset.secret": "initializer.dataset.secretRef.name"}),
     ("helm.toolkit.fluxcd.io/v2", "HelmRelease",
      {"values": {"servingEngineSpec": {"modelSpec": [{"name": "a", "repository": "r", "tag": "1"}]}}},
      {"modelSpec[a].image": "values.servingEngineSpec.modelSpec[0].tag"}),
@@ -286,6 +306,7 @@ def test_records_point_at_the_field_that_says_so(
     api_version: str, kind: str, spec: dict[str, Any], expected: dict[str, str]
 ) -> None:
     found = extracted(obj(api_version, kind, spec)).slots
+    assert "hunter2" not in repr(found)
     assert {name: found[name].path for name in expected} == {name: f"$.spec.{path}" for name, path in expected.items()}
 
 

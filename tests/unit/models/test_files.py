@@ -205,3 +205,18 @@ def test_a_project_of_mlflow_is_a_pipeline() -> None:
     old, new = (Blob(f"name: x\nentry_points: {{main: {{command: {c}}}}}\n".encode()) for c in "ab")
     record = only(compare([], [], [FileChange("MLproject", old, new)]))
     assert (record.kind, record.op, record.action) == ("pipeline", "changed", "job")
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("a/Modelfile", "FROM llama3:8b\n", "FROM llama3:70b\n"),
+        ("a/models.config", 'model_config_list { config { name: "m" base_path: "s3://b/a" } }',
+         'model_config_list { config { name: "m" base_path: "s3://b/b" } }'),
+        ("a/model-settings.json", "{}", "{"),
+        ("a/dvc.lock", "stages: {}", "stages: ["),
+    ],
+)  # fmt: skip
+def test_a_record_of_a_text_without_fields_points_at_the_whole_file(path: str, old: str, new: str) -> None:
+    record = only(compare([], [], [FileChange(path, Blob(old.encode()), Blob(new.encode()))]))
+    assert (record.location.json_path, record.location.file) == ("$", path)

@@ -96,6 +96,8 @@ SETTINGS: list[tuple[str, list[str], dict[str, tuple[str, str]]]] = [
      {"model[a]": ("model", "file://a.mar"), "model[b]": ("model", "https://h.example/b.mar")}),
     ("kserve/storage-initializer:v1", ["s3://b/x", "/x", "gs://b/y", "/y"],
      {"model[s3://b/x]": ("model", "s3://b/x"), "model[gs://b/y]": ("model", "gs://b/y")}),
+    ("lmsysorg/sglang:v1", ["--lora-paths", '{"lora_name": "sql", "lora_path": "o/a", "pinned": true}'],
+     {"adapter[sql]": ("adapter", "hf://o/a@main")}),
     ("amazon/aws-cli:2", ["s3", "cp", "/out/model", "s3://b/x"], {}),
 ]  # fmt: skip
 
@@ -254,6 +256,31 @@ def test_a_volume_that_a_server_loads_from_holds_a_model() -> None:
     claims = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in ("w", "x")]
     found = extracted(deployment(server, volumes=claims)).slots
     assert (found["volume[w]"].kind, found["volume[x]"].kind) == ("model", "data")
+
+
+@pytest.mark.parametrize("value", ['{"name": "x"}', "{", "[]", '{"name": 3, "path": []}', "="])
+def test_adapters_that_cannot_be_read_do_not_count_as_removed(value: str) -> None:
+    records = compare([vllm("--model=o/m", "--lora-modules", "a=o/a")], [vllm("--model=o/n", "--lora-modules", value)])
+    assert sorted(record.op for record in records) == ["changed", "parse-error"]
+    assert only([record for record in records if record.op == "parse-error"]).location.json_path.endswith(".args[2]")
+
+
+SCRIPT = "#!/usr/bin/env bash\nset -e\nexec vllm serve org/m\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "expected"),
+    [
+        (["/bin/sh", "-e", "/run/start.sh"], SCRIPT, HF_MAIN),
+        (["/run/start.sh"], SCRIPT, HF_MAIN),
+        (["/run/start.sh", "--model-id=org/x"], SCRIPT.replace("bash", "python"), "hf://org/x@main"),
+        (["bash", "/other/start.sh"], SCRIPT, None),
+    ],
+)
+def test_a_script_from_a_config_map_is_read(command: list[str], text: str, expected: str | None) -> None:
+    server = container("c", command=command, volumeMounts=[{"name": "v", "mountPath": "/run"}])
+    pod = deployment(server, volumes=[{"name": "v", "configMap": {"name": "settings"}}])
+    assert canonicals(pod, config_map({"start.sh": text})).get("container[c].model") == expected
 
 
 def test_adapters_in_both_forms() -> None:

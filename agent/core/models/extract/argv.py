@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from agent.core.models.extract.slot import Context, mapping, mappings, text, texts
@@ -17,6 +17,7 @@ _KUBE_VARIABLE: Final = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _WHOLE_VARIABLE: Final = re.compile(r"^\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)$")
 _SHELL_VARIABLE: Final = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::?-([^}$]*))?\})")
 _ASSIGNMENT: Final = re.compile(r"^([A-Za-z_]\w*)=(.*)$", re.DOTALL)
+_OF_A_SHELL: Final = re.compile(r"#!\S*[/ ](?:env +)?(?:ba|da|a|z|k)?sh\b")
 _SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "busybox"})
 _PREFIXES: Final = frozenset({"exec", "command", "nohup", "time", "sudo", "then", "do", "else", "if", "!", "{", "eval"})
 _SEPARATORS: Final = frozenset(";&|\n()")
@@ -37,6 +38,7 @@ class Hidden(NamedTuple):
 
 Value = str | Hidden
 Environment = Mapping[str, Value]
+Read = Callable[[str], str | None]
 
 
 class Flags(NamedTuple):
@@ -111,10 +113,15 @@ def hidden(value: str, env: Environment) -> Ref | None:
     return found.ref if isinstance(found, Hidden) else None
 
 
-def commands(container: Mapping[str, Any], path: str, env: Environment) -> list[list[str]]:
-    """The commands that the container runs: its argv, or the simple commands of the script its shell is given."""
+def commands(container: Mapping[str, Any], path: str, env: Environment, read: Read | None = None) -> list[list[str]]:
+    """The commands that the container runs: its argv, or the simple commands of the script its shell is given.
+
+    *read* gives the text of a file of the container where it is known.
+    """
     argv = [expand(part, env) for field in ("command", "args") for part in texts(container, field, path)]
     script = _script(argv)
+    if script is None and read is not None:
+        script = _script_file(argv, read)
     return [argv] if script is None else list(_segments(script, dict(env)))
 
 
@@ -130,6 +137,14 @@ def _script(argv: Sequence[str]) -> str | None:
         if option.startswith("-") and not option.startswith("--") and "c" in option:
             return argv[index + 1] if index + 1 < len(argv) else None
     return None
+
+
+def _script_file(argv: Sequence[str], read: Read) -> str | None:
+    """The text of the script that a shell is told to run, or that is started itself."""
+    shell = bool(argv) and _program(argv[0]) in _SHELLS
+    name = next((word for word in argv[1:] if not word.startswith("-")), "") if shell else "".join(argv[:1])
+    found = read(name)
+    return found if found is not None and (shell or _OF_A_SHELL.match(found)) else None
 
 
 def _program(word: str) -> str:

@@ -68,7 +68,10 @@ def revision_flag(container: Mapping[str, Any], place: Place) -> str | None:
 def _ruled(container: Mapping[str, Any], seen: Seen) -> Iterator[Slot]:
     """What the user's rules point at."""
     name = text(container, "name", seen.place.path)
-    taken = [command_line.flags(argv) for argv in command_line.commands(container, seen.place.path, seen.env)]
+    taken = [
+        command_line.flags(argv)
+        for argv in command_line.commands(container, seen.place.path, seen.env, seen.place.mounts.text)
+    ]
     for rule in seen.place.context.rules.containers:
         if not fnmatchcase(name, rule.container):
             continue
@@ -97,7 +100,7 @@ def resource_slots(container: Mapping[str, Any], place: Place) -> Iterator[Slot]
 
 
 def _runs(container: Mapping[str, Any], image: str, seen: Seen) -> Iterator[Run]:
-    argvs = command_line.commands(container, seen.place.path, seen.env)
+    argvs = command_line.commands(container, seen.place.path, seen.env, seen.place.mounts.text)
     program = None if container.get("command") else servers.started_by_image(image)
     started = [[program, *argv] if program else argv for argv in argvs]
     found = [known for argv in started if (known := servers.recognise(argv)) is not None]
@@ -219,7 +222,7 @@ def _remote(value: str, server: Server) -> str:
 
 def _generic(container: Mapping[str, Any], seen: Seen) -> Iterator[Model]:
     """The usual flags and variables of servers that are not in the table."""
-    argvs = command_line.commands(container, seen.place.path, seen.env)
+    argvs = command_line.commands(container, seen.place.path, seen.env, seen.place.mounts.text)
     taken = [command_line.flags(argv) for argv in argvs]
     flag = next((value for flags in taken if (value := flags.first(*servers.GENERIC_FLAGS))), None)
     revision = next((value for flags in taken if (value := flags.first(*servers.GENERIC_REVISION_FLAGS))), None)

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from agent.core.models.extract import fields
+from agent.core.models.extract.container import server_slots
 from agent.core.models.extract.document import load
+from agent.core.models.extract.mounts import Mounts
+from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import (
     Context,
     Extractor,
@@ -20,6 +23,7 @@ from agent.core.models.extract.slot import (
     text,
     texts,
 )
+from agent.core.models.extract.written import keyed
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
 from agent.core.models.ref import literal
@@ -38,15 +42,28 @@ _ENGINE: Final[Mapping[str, tuple[Kind, frozenset[Trait]]]] = {
 }
 
 
-def ray_service(obj: Object, _: Context) -> Iterator[Slot]:
-    """Applications: their code, models, adapters and replicas."""
+def ray_service(obj: Object, context: Context) -> Iterator[Slot]:
+    """Applications: their code, models, adapters, replicas and the variables that name models."""
     spec, path = at(obj, "spec")
     written = text(spec, "serveConfigV2", path)
     if not written:
         return
     where = f"{path}.serveConfigV2"
     for application, here in mappings(load(written, where), "applications", where):
-        yield from _application(application, here, f"app[{text(application, 'name', here) or 'default'}]")
+        label = f"app[{text(application, 'name', here) or 'default'}]"
+        yield from _application(application, here, label)
+        environment = mapping(application, "runtime_env", here)
+        yield from _variables(environment, f"{here}.runtime_env", f"{label}.env", context)
+
+
+def _variables(environment: Mapping[str, Any], path: str, label: str, context: Context) -> Iterator[Slot]:
+    """What the usual variables name that the application is started with."""
+    variables = mapping(environment, "env_vars", path)
+    given = {"env": [{"name": str(name), "value": text(variables, name, f"{path}.env_vars")} for name in variables]}
+    for slot in server_slots(given, "", Place(label, path, context, Mounts((), context))):
+        yield slot._replace(
+            path=keyed(slot.path.replace(f"{path}.env[", f"{path}.env_vars["), f"{path}.env_vars", [*variables])
+        )
 
 
 def _application(application: Mapping[str, Any], path: str, label: str) -> Iterator[Slot]:
@@ -101,6 +118,8 @@ def _llm_config(config: Any, path: str, label: str, several: bool) -> Iterator[S
     yield from fields.uri(lora, "dynamic_lora_loading_path", f"{base}.adapters", "adapter")
     deployment = (mapping(config, "deployment_config", path), f"{path}.deployment_config")
     yield from fields.scale(deployment, "num_replicas", prefix=f"{base}.")
+    scaled = (mapping(deployment[0], "autoscaling_config", deployment[1]), f"{deployment[1]}.autoscaling_config")
+    yield from fields.scale(scaled, "min_replicas", "max_replicas", prefix=f"{base}.")
     yield from fields.value((config, path), "accelerator_type", f"{base}.accelerators", "scale", fields.ACCELERATOR)
 
 

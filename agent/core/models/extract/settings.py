@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from agent.core.models.extract.argv import Hidden
 from agent.core.models.extract.seen import POD, Run, Seen, reference
 from agent.core.models.extract.server import Server, Setting
-from agent.core.models.extract.slot import Slot, Trait
+from agent.core.models.extract.slot import MalformedError, Slot, Trait
 from agent.core.models.grammar import Grammar
 from agent.core.models.redact import HIDDEN
 from agent.core.models.ref import Ref, literal, opaque
@@ -81,15 +81,18 @@ def canonical_json(value: str) -> str:
 def _adapters(run: Run, seen: Seen) -> Iterator[Slot]:
     server, written = run.server, seen.written
     given = [(value, written.flag(server.adapters, value)) for value in run.flags.every(*server.adapters)]
-    if not given and server.adapters_env and (found := seen.plain((server.adapters_env,))):
-        given = [(found, written.variable(server.adapters_env))]
+    if not given and server.adapters_env and (listed := seen.plain((server.adapters_env,))):
+        given = [(listed, written.variable(server.adapters_env))]
     for value in run.flags.every(*server.models):
         for name, target in adapter_items(value):
             ref = reference(target, Grammar.GENERIC, seen)
             yield Slot(f"{seen.place.base}.model[{name}]", "model", ref, written.flag(server.models, value), POD)
     traits: frozenset[Trait] = POD | {"hot-reload"} if _loads_while_it_runs(server, seen) else POD
     for value, path in given:
-        for name, target in adapter_items(value):
+        found = list(adapter_items(value))
+        if value and not found:
+            raise MalformedError(path, "names no adapter")
+        for name, target in found:
             ref = reference(target, Grammar.HUB, seen)
             yield Slot(f"{seen.place.base}.adapter[{name}]", "adapter", ref, path, traits)
 
@@ -108,9 +111,10 @@ def adapter_items(value: str) -> Iterator[tuple[str, str]]:
         except (ValueError, RecursionError):
             loaded = None
         for item in loaded if isinstance(loaded, list) else [loaded]:
-            if isinstance(item, dict) and item.get("path"):
-                target = str(item["path"])
-                yield str(item.get("name") or target), target
+            # vLLM's names of the fields, and SGLang's.
+            target = (item.get("path") or item.get("lora_path")) if isinstance(item, dict) else None
+            if isinstance(target, str):
+                yield str(item.get("name") or item.get("lora_name") or target), target
         return
     for item in value.split(","):
         name, equals, target = item.strip().partition("=")

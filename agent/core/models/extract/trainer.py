@@ -28,6 +28,9 @@ def _train_job(obj: Object, context: Context) -> Iterator[Slot]:
         hub = slot.ref.scheme == "hf-model"
         yield slot._replace(ref=parse(f"hf://datasets/{address}")) if hub else slot
     yield from fields.uri(at(obj, "spec", "initializer", "model"), "storageUri", "model")
+    for part in ("dataset", "model"):
+        secret = at(obj, "spec", "initializer", part, "secretRef")
+        yield from fields.secret(secret, "name", f"{part}.secret", context.namespace)
     yield from fields.named(at(obj, "spec", "runtimeRef"), "name", "runtime", "trainingruntime")
     trainer, path = at(obj, "spec", "trainer")
     yield from container_slots(trainer, Place("trainer", path, context, Mounts((), context)))
