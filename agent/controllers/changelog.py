@@ -15,6 +15,7 @@ from agent.adapters.journal import Journal
 from agent.controllers.keptregistries import KeptArtifact, KeptRegistries
 from agent.controllers.owed import Mark, Owed, bounded
 from agent.core.models import ChangeRecord, Ref
+from agent.core.models.meanings import Meanings, meanings
 from agent.core.models.ref import is_absent
 from agent.core.objects import ObjectKey
 from agent.core.rollout.view import NamedChange
@@ -249,6 +250,14 @@ class ChangeLog:
                 sized.add(entry.record.slot)
                 found.append(NamedChange(text=entry.text, at=entry.at, bytes=size))
         return found
+
+    async def ready(self) -> None:
+        """Until what was kept elsewhere is read."""
+        await self.restored.wait()
+
+    def meanings(self, kind: str, namespace: str, name: str) -> Meanings:
+        """What the references of one object are known to mean."""
+        return meanings(entry.record for entry in self.for_object(kind, namespace, name))
 
     def earlier(self, key: ObjectKey, slot: str, reference: Ref | None) -> str | None:
         """The earlier revision at which the slot had this reference, None if it never had."""

@@ -24,6 +24,7 @@ from agent.controllers.kustomization.reporter import COMPONENT
 from agent.controllers.telling import Teller, source_name, worth_an_event
 from agent.core.concealment import concealed_record
 from agent.core.models import ChangeRecord, Ref, RenderedSet
+from agent.core.models.meanings import Meanings
 from agent.core.models.references import Reference, references
 from agent.core.models.rendered import Object
 from agent.core.models.running import Stale, pods_of, serving, stale, stale_records
@@ -89,6 +90,7 @@ class Serving:
         *,
         canaries: Callable[[], Iterable[Canary]],
         loaded: Callable[[ObjectKey], bool],
+        meanings: Callable[[ObjectKey], Meanings] = lambda _key: {},
         suspended: Callable[[Key], bool] = lambda _key: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,6 +100,7 @@ class Serving:
         self._moves = moves
         self._canaries = canaries
         self._loaded = loaded
+        self._meanings = meanings
         self._suspended = suspended
         self._clock = clock
         self._watched: dict[Key, _Watched] = {}
@@ -192,7 +195,7 @@ class Serving:
         if self._loaded(at):  # which adapters its pods have, their words do not tell
             listed = [reference for reference in listed if reference.slot.kind != "adapter"]
         wanted = [_with(reference, known.get(reference.slot.ref.canonical)) for reference in listed]
-        return await asyncio.to_thread(stale, wanted, self._moves.moved(key), pods.items)
+        return await asyncio.to_thread(stale, wanted, self._moves.moved(key), pods.items, self._meanings(at))
 
     def _canary(self, at: ObjectKey) -> Canary | None:
         for canary in self._canaries():

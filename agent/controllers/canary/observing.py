@@ -258,6 +258,7 @@ def snapshot_of(
     selector_labels: tuple[str, ...],
     quarantined: str = "",
     content_changed: bool = False,
+    reworded: tuple[str, ...] = (),
 ) -> Snapshot:
     """The facts that the machine decides from."""
     target, primary, matches = _sides(canary, plan, status, world, now=now, selector_labels=selector_labels)
@@ -284,6 +285,7 @@ def snapshot_of(
         changes=tuple(dict.fromkeys(change.text for change in changes)),
         bytes=sum(change.bytes for change in changes),
         content_changed=content_changed,
+        reworded=reworded,
         results=decode_results(canary.metadata.annotations),
         command=pending(canary.metadata.annotations),
         hold=hold(canary.metadata.annotations),

@@ -13,6 +13,7 @@ from agent.api.canary import JUDGE_ANNOTATION, Canary
 from agent.controllers.canary.kinds import CANARIES
 from agent.controllers.canary.observing import World
 from agent.controllers.canary.tick import Tick
+from agent.core.models import Resolve
 from agent.core.rollout import quarantine as core
 from agent.core.rollout.hashing import template_hash
 from agent.core.rollout.knative import before_and_after, latest_name, revision_hash
@@ -42,16 +43,16 @@ def reason_to_hold(canary: Canary, world: World) -> str:
     )
 
 
-def changes_content(world: World, status: Status) -> bool:
+def changes_content(world: World, status: Status, resolve: Resolve | None) -> bool:
     """Whether the target's present revision makes another model answer than the one that serves.
 
     Read off the objects themselves, so that it does not matter who applied them, and whether anybody was watching.
     """
     after = asked_for(world)
-    if not after or (_revision(world) == status.last_promoted_spec and world.tracked == world.promoted_tracked):
+    if not after or (revision_of(world) == status.last_promoted_spec and world.tracked == world.promoted_tracked):
         return False
     before = serving(world)
-    return bool(before) and core.changes_content(before, after)
+    return bool(before) and core.changes_content(before, after, resolve)
 
 
 async def quarantine(client: KubeClient, tick: Tick, verdict: str, at: datetime) -> None:
@@ -59,7 +60,7 @@ async def quarantine(client: KubeClient, tick: Tick, verdict: str, at: datetime)
     before, after = serving(tick.world), asked_for(tick.world)
     if not before or not after:
         return
-    fresh = core.rejected_by(before, after, _revision(tick.world), at, verdict)
+    fresh = core.rejected_by(before, after, revision_of(tick.world), at, verdict, resolve=tick.resolve)
     entries = core.decode_quarantine(tick.canary.metadata.annotations)
     await _write(client, tick, core.added(entries, fresh))
 
@@ -72,12 +73,14 @@ async def release(client: KubeClient, tick: Tick) -> None:
         await _write(client, tick, core.without(entries, core.references_of(wanted)))
 
 
-def withheld(world: World) -> tuple[core.Withheld, ...] | None:
-    """What Git asks for and the primary does not serve; None where the primary was not read."""
+def withheld(world: World, resolve: Resolve | None) -> tuple[core.Withheld, ...] | None:
+    """What Git asks for and the primary does not serve, in whatever words; None where the primary was not read."""
     before, after = serving(world), asked_for(world)
     if not before or not after:
         return None
-    return core.withheld(core.references_of(after), core.references_of(before))
+    same = core.same_slots(before, after, resolve)
+    found = core.withheld(core.references_of(after), core.references_of(before))
+    return tuple(one for one in found if one.slot not in same)
 
 
 def asked_for(world: World) -> Sequence[Object]:
@@ -105,7 +108,7 @@ def serving(world: World) -> Sequence[Object]:
     return core.as_target(world.target, world.primary, world.copies)
 
 
-def _revision(world: World) -> str:
+def revision_of(world: World) -> str:
     """The hash of what Git asks for, as the status has it."""
     if world.services is not None:
         return asked_of(world.services.target)[0]

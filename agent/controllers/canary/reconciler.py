@@ -32,11 +32,13 @@ from agent.controllers.canary.metrics import FlaggerMetrics
 from agent.controllers.canary.observing import Observer, World, snapshot_of
 from agent.controllers.canary.performing import Performer
 from agent.controllers.canary.quarantining import changes_content, reason_to_hold, withheld
+from agent.controllers.canary.rewordings import rewording
 from agent.controllers.canary.rollouts import RolloutLog
 from agent.controllers.canary.settings import CanarySettings
 from agent.controllers.canary.tick import Tick
 from agent.controllers.canary.triggers import TARGET_INDEX, Key, target_key
 from agent.controllers.canary.workloads import Workloads
+from agent.core.models.meanings import Known
 from agent.core.rollout.actions import Decision, Emit
 from agent.core.rollout.definition import FENCE, JUDGE, TEXT, fitting
 from agent.core.rollout.flagger import FLAGGER_RUNNING
@@ -133,6 +135,7 @@ class CanaryReconciler:
 
     async def reconcile(self, key: Key) -> Result:
         """One tick of the Canary. Raises ApiError only where not even the Canary can be read or written."""
+        await self._changes.ready()
         self._metrics.total(key[0], len(self._canaries.list(key[0])))
         raw = await self._client.find(CANARIES, *key)
         if raw is None:
@@ -191,6 +194,7 @@ class CanaryReconciler:
                 ingress_prefix=self._settings.ingress_annotations_prefix,
             ),
             verdict=self._rollouts.last_refusal(plan.namespace, plan.name),
+            resolve=Known(self._changes.meanings(plan.target_kind, plan.namespace, plan.target)),
         )
 
     async def _run(self, tick: Tick, *, due: bool) -> tuple[Decision, Snapshot]:
@@ -199,6 +203,7 @@ class CanaryReconciler:
         tick.world = await self._observer.observe(tick.canary, tick.plan, stage, tick.router)
         tick.plan, known = shortened(tick)
         changes = (*changes, NamedChange(known, self._now())) if known else changes
+        labels = self._settings.selector_labels
         for _ in range(_ROUNDS):
             snapshot = snapshot_of(
                 tick.canary,
@@ -210,8 +215,9 @@ class CanaryReconciler:
                 refused=self._refused(tick),
                 changes=changes,
                 quarantined=reason_to_hold(tick.canary, tick.world),
-                content_changed=changes_content(tick.world, tick.status),
-                selector_labels=self._settings.selector_labels,
+                content_changed=changes_content(tick.world, tick.status, tick.resolve),
+                reworded=rewording(tick.world, tick.status, labels, tick.resolve),
+                selector_labels=labels,
             )
             target = snapshot.target
             if target is not None and FENCE in tick.lacking:
@@ -274,7 +280,7 @@ class CanaryReconciler:
             remembered = tick.canary.metadata.annotations.get(ANALYSING, "")
             snapshot = msgspec.structs.replace(snapshot, changes=tuple(remembered.splitlines()))
         snapshot = msgspec.structs.replace(snapshot, routes=routes)
-        held_back = () if snapshot.primary_matches else withheld(tick.world)
+        held_back = () if snapshot.primary_matches else withheld(tick.world, tick.resolve)
         self._rollouts.record(snapshot, tick.status, tick.judgements, held_back)
 
     def _named(self, tick: Tick) -> tuple[NamedChange, ...]:

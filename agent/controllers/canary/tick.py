@@ -9,6 +9,7 @@ from typing import Any
 from agent.adapters.traffic.router import Router
 from agent.api.canary import Canary
 from agent.controllers.canary.observing import World
+from agent.core.models import Resolve
 from agent.core.rollout.actions import Weights
 from agent.core.rollout.judgement import Judgement
 from agent.core.rollout.plan import Plan
@@ -35,3 +36,5 @@ class Tick:
     """The last judgement of this run that was no pass, in words."""
     answers: Answers = field(default_factory=Answers)
     judgements: list[Judgement] = field(default_factory=list)
+    resolve: Resolve | None = None
+    """Says what the target's references are known to mean."""

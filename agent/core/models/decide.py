@@ -51,17 +51,18 @@ def decide(
     direction: str = "unknown",
     standing: bool = False,
     asked: Action | None = None,
+    canaried: bool = False,
 ) -> Decision:
     """The default action for a change and its reason.
 
     *standing*: the object exists on both sides, so a reference that came or went changes what it serves. *asked*: what
-    a person wants when the content is another one.
+    a person wants when the content is another one. *canaried*: a Canary of the object decides when pods are replaced.
     """
     chosen = _whatever_the_content(op, traits, asked)
     if chosen is not None:
         return chosen
     if op == "respelled":
-        if "pod-template" in traits:
+        if "pod-template" in traits and not canaried:
             return "apply", Reason("cosmetic-restart", "same content, but the edited pod template restarts pods")
         return "apply", Reason("respelled", "same content, written differently")
     if "immutable" in traits and op == "changed":

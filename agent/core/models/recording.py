@@ -105,6 +105,7 @@ def record(pair: Pair, op: Operation) -> ChangeRecord:
         direction=direction,
         standing=pair.standing,
         asked=slot.asked,
+        canaried=bool(impact.canaries),
     )
     return ChangeRecord(
         id=record_id(key_text(shared.scope, pair.key), slot.name, old, new),

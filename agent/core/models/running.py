@@ -18,6 +18,7 @@ from agent.core.models.diff import object_id
 from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context, Slot
 from agent.core.models.impact import ImpactIndex
+from agent.core.models.meanings import Meanings
 from agent.core.models.record import ChangeRecord, Commit
 from agent.core.models.recording import Comparison, Pair, record
 from agent.core.models.ref import Digest, Identity, Ref
@@ -80,10 +81,16 @@ def pods_of(obj: Object) -> str:
     return labels.format(obj["metadata"]["name"]) if labels else selector_of(dict(obj))
 
 
-def stale(wanted: Sequence[Reference], moves: Mapping[str, Sequence[Move]], pods: Iterable[Object]) -> list[Stale]:
+def stale(
+    wanted: Sequence[Reference],
+    moves: Mapping[str, Sequence[Move]],
+    pods: Iterable[Object],
+    meanings: Meanings | None = None,
+) -> list[Stale]:
     """The references of one object that some of its *pods* do not run.
 
-    *wanted* have the digests that are known for them; *moves* are by canonical text, newest first.
+    *wanted* have the digests that are known for them; *moves* are by canonical text, newest first. *meanings* tell when
+    pods run the same content in other words.
     """
     found: dict[str, Stale] = {}
     for pod in pods:
@@ -92,7 +99,7 @@ def stale(wanted: Sequence[Reference], moves: Mapping[str, Sequence[Move]], pods
         slots = extract(pod, Context(pod["metadata"].get("namespace") or "", RenderedSet([pod]))).slots
         for reference in wanted:
             differs, running = _difference(reference.slot, slots, moves.get(reference.slot.ref.canonical, ()), pod)
-            if not differs:
+            if not differs or (running is not None and _is_same(reference.slot, running, meanings or {})):
                 continue
             known = found.get(reference.slot.name)
             names = (*(known.pods if known else ()), str(pod["metadata"]["name"]))
@@ -136,6 +143,18 @@ def _difference(wanted: Slot, slots: Mapping[str, Slot], moves: Sequence[Move], 
     container = _CONTAINER.match(wanted.name)
     there = container is not None and any(name.startswith(container.group()) for name in slots)
     return there and wanted.kind in _SERVED, None
+
+
+def _is_same(wanted: Slot, running: Ref, known: Meanings) -> bool:
+    """Whether another text is known to mean the same content."""
+    want = wanted.ref.digest or _digest(known.get((wanted.name, wanted.ref.canonical)))
+    run = running.digest or _digest(known.get((wanted.name, running.canonical)))
+    same = want is not None and run is not None and run.is_like(want) and run.value == want.value
+    return same and wanted.ref.canonical != running.canonical
+
+
+def _digest(ref: Ref | None) -> Digest | None:
+    return ref.digest if ref is not None else None
 
 
 def _compared(wanted: Slot, running: Slot, moves: Sequence[Move], pod: Object) -> tuple[bool, Ref | None]:

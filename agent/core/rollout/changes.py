@@ -29,7 +29,8 @@ class Change(enum.Enum):
     NEW = "new"
     """A revision to analyse."""
     REVERTED = "reverted"
-    """The promoted revision again, while another one is on trial, waits for approval or has been rejected."""
+    """The promoted revision again, while another one is on trial, waits for approval or has been rejected; or, at any
+    time, in other words."""
     REJECTED = "rejected"
     """The rejected revision again, while another one waits for approval."""
     ABSORB = "absorb"
@@ -87,11 +88,12 @@ def _at_promoted(snapshot: Snapshot) -> bool:
     status = snapshot.status
     if status.phase is Phase.FAILED and status.canary_weight > 0:
         return False
+    if snapshot.reworded:
+        return True
     if snapshot.plan.in_place or (status.last_promoted_spec and not is_stable(status.last_promoted_spec)):
         return snapshot.primary_matches
-    return snapshot.target.hash == status.last_promoted_spec and dict(snapshot.tracked) == dict(
-        snapshot.promoted_tracked
-    )
+    here = snapshot.target.hash == status.last_promoted_spec or snapshot.primary_matches
+    return here and dict(snapshot.tracked) == dict(snapshot.promoted_tracked)
 
 
 def _adopted(snapshot: Snapshot) -> Change:

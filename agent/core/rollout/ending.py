@@ -30,13 +30,14 @@ from agent.core.rollout.status import Phase, Status
 
 
 def reverted(snapshot: Snapshot) -> Decision | None:
-    """The target went back to what the primary serves (or, waiting for approval, to what was rejected): no run."""
+    """The target is what the primary serves, again or in other words (or, waiting for approval, what was rejected): no
+    run."""
     found = change(snapshot)
     if found not in {Change.REVERTED, Change.REJECTED}:
         return None
     plan, status = snapshot.plan, snapshot.status
     phase = Phase.SUCCEEDED if found is Change.REVERTED else Phase.FAILED
-    message = "" if phase is Phase.FAILED else f"{plan.target_kind} reverted to the promoted revision."
+    message = "" if phase is Phase.FAILED else _as_promoted(snapshot)
     new = status.unblocked().synced(
         phase,
         kind=plan.target_kind,
@@ -45,8 +46,7 @@ def reverted(snapshot: Snapshot) -> Decision | None:
         tracked=snapshot.tracked,
         message=message,
     )
-    text = "the promoted" if found is Change.REVERTED else "the rejected"
-    actions: list[Action] = [Emit(f"Target {plan.full_target} reverted to {text} revision, no analysis is needed")]
+    actions: list[Action] = [Emit(_why_no_run(snapshot, found))]
     if status.analysing:
         actions.append(SetRoutes(HOME))
     if _target(snapshot).replicas > 0:
@@ -55,6 +55,23 @@ def reverted(snapshot: Snapshot) -> Decision | None:
         new = msgspec.structs.replace(new, last_promoted_spec=new.last_applied_spec)
     actions.append(WriteStatus(new))
     return Decision(actions=tuple(actions), wait=plan.interval, rule="reverted")
+
+
+def _as_promoted(snapshot: Snapshot) -> str:
+    kind = snapshot.plan.target_kind
+    if snapshot.reworded:
+        return f"{kind} is the promoted revision in other words."
+    return f"{kind} reverted to the promoted revision."
+
+
+def _why_no_run(snapshot: Snapshot, found: Change) -> str:
+    target = f"Target {snapshot.plan.full_target}"
+    if found is Change.REVERTED and snapshot.reworded:
+        return (
+            f"{target} is the promoted revision in other words, no analysis is needed: {', '.join(snapshot.reworded)}"
+        )
+    revision = "the promoted" if found is Change.REVERTED else "the rejected"
+    return f"{target} reverted to {revision} revision, no analysis is needed"
 
 
 def primary_unready(snapshot: Snapshot) -> Decision | None:

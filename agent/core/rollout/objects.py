@@ -127,14 +127,15 @@ def fence_of(workload: Mapping[str, Any]) -> str:
 
 def matches_template(primary: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
     """True if the primary runs this template already, whatever the identity on it."""
+    return template_of(primary) == {name: template[name] for name in ("metadata", "spec")}
+
+
+def template_of(primary: Mapping[str, Any]) -> dict[str, Any]:
+    """The pod template of a primary in the form of `primary_template`: without the identity of a promotion."""
     live = primary["spec"]["template"]
     metadata = live.get("metadata") or {}
     annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != FLAGGER_ID}
-    return bool(
-        live["spec"] == template["spec"]
-        and (metadata.get("labels") or {}) == template["metadata"]["labels"]
-        and annotations == template["metadata"]["annotations"]
-    )
+    return {"metadata": {"labels": metadata.get("labels") or {}, "annotations": annotations}, "spec": live["spec"]}
 
 
 def primary_workload(
@@ -222,6 +223,13 @@ def config_copy(canary: Canary, ref: ConfigRef, source: Mapping[str, Any], old: 
         copy["metadata"]["labels"] = dict(labels_of(old))
         copy["metadata"]["annotations"] = dict(annotations_of(old))
     return copy
+
+
+def told_by_config(obj: Mapping[str, Any], name: str) -> Manifest:
+    """What a ConfigMap or Secret says, under a name that its copy may have as well."""
+    said = {key: obj[key] for key in ("data", "binaryData") if obj.get(key)}
+    metadata = {"name": name, "namespace": obj["metadata"].get("namespace", "")}
+    return {"apiVersion": "v1", "kind": obj["kind"], "metadata": metadata, **said}
 
 
 def same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from agent.core.models import ChangeRecord, RenderedSet, changes
+from agent.core.models import ChangeRecord, RenderedSet, Resolve, changes
 from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context
 from agent.core.models.restarting import with_digests_before
@@ -21,13 +21,14 @@ from agent.core.rollout.hashing import FLAGGER_ID
 from agent.core.rollout.noted import Moment, noted
 from agent.core.rollout.objects import primary_name
 from agent.core.rollout.podspec import ConfigRef, with_copies
+from agent.core.rollout.rewording import SAME
 
 QUARANTINE = "weir.dev/quarantine"
 """Annotation on a Canary: the entries as JSON. Whoever removes it lets the references in again."""
 KEPT = 10
 _VERDICT = 400
 _CONTENT = frozenset({"model", "adapter", "tokenizer", "chat-template", "quantization", "data"})
-_AS_BEFORE = frozenset({"respelled", "metadata-only", "parse-error"})
+_AS_BEFORE = SAME | {"parse-error"}
 _REJECTABLE = frozenset({"rollout", "hot-reload", "recreate"})
 _PRIMARY = primary_name("")
 
@@ -102,9 +103,19 @@ def held(entries: Sequence[Rejected], references: Iterable[Reference]) -> Reject
 
 
 def rejected_by(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], revision: str, at: datetime, verdict: str
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+    revision: str,
+    at: datetime,
+    verdict: str,
+    *,
+    resolve: Resolve | None = None,
 ) -> tuple[Rejected, ...]:
-    """What a rejected revision had changed. The workload comes first on both sides, then the configs that it uses."""
+    """What a rejected revision had changed. The workload comes first on both sides, then the configs that it uses.
+
+    What is the same content by what `resolve` knows of references has not been rejected.
+    """
+    same = same_slots(before, after, resolve)
     return tuple(
         Rejected(
             slot=record.slot,
@@ -118,19 +129,30 @@ def rejected_by(
             verdict=one_line(verdict),
         )
         for record in _changes(before, after)
-        if record.new is not None and _is_rejectable(record)
+        if record.new is not None and _is_rejectable(record) and record.slot not in same
     )
 
 
-def changes_content(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether another model, or the same one on other data, answers after than before; objects as for `rejected_by`."""
-    return any(record.kind in _CONTENT and record.op not in _AS_BEFORE for record in _changes(before, after))
+def changes_content(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], resolve: Resolve | None = None
+) -> bool:
+    """Whether another model, or the same one on other data, answers after than before. As for `rejected_by`."""
+    return any(record.kind in _CONTENT and record.op not in _AS_BEFORE for record in _changes(before, after, resolve))
 
 
-def _changes(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[ChangeRecord]:
+def same_slots(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], resolve: Resolve | None
+) -> frozenset[str]:
+    """The slots that have the same content in other words. As for `rejected_by`."""
+    return frozenset(record.slot for record in _changes(before, after, resolve) if record.op in SAME)
+
+
+def _changes(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], resolve: Resolve | None = None
+) -> list[ChangeRecord]:
     """Those of the workload itself."""
     target = after[0]["metadata"]["name"], after[0]["kind"]
-    found = changes(RenderedSet(before), RenderedSet(after))
+    found = changes(RenderedSet(before), RenderedSet(after), resolve=resolve)
     return [record for record in found if (record.object.name, record.object.kind) == target]
 
 

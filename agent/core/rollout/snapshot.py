@@ -133,6 +133,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The size of what is new in these changes, as far as it is known."""
     content_changed: bool = False
     """One of these changes makes another model answer."""
+    reworded: tuple[str, ...] = ()
+    """The target is what the primary serves in other words: the slots whose references are written differently."""
 
     @property
     def pods(self) -> Pods:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from agent.api.judge import Conclusion, Finding
+from agent.core.models.meanings import Meanings
 from agent.core.rollout.judgement import Judgement
 from agent.core.rollout.judgesettings import JudgeMode
 from agent.core.rollout.judgestate import JudgeState
@@ -42,8 +43,15 @@ class NamedChange(msgspec.Struct, frozen=True):
 class ChangeLookup(Protocol):
     """Where it is known what changed on an object."""
 
+    async def ready(self) -> None:
+        """Until it is known what processes before this one have seen."""
+
     def for_target(self, kind: str, namespace: str, name: str) -> Sequence[NamedChange]:
         """What is known of the object's changes, the newest first."""
+        ...
+
+    def meanings(self, kind: str, namespace: str, name: str) -> Meanings:
+        """What the object's references are known to mean."""
         ...
 
 
@@ -53,6 +61,13 @@ class NoChanges:
     def for_target(self, kind: str, namespace: str, name: str) -> Sequence[NamedChange]:  # noqa: ARG002 - protocol
         """Nothing is known."""
         return ()
+
+    async def ready(self) -> None:
+        """At once."""
+
+    def meanings(self, kind: str, namespace: str, name: str) -> Meanings:  # noqa: ARG002 - protocol
+        """Nothing is known."""
+        return {}
 
 
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

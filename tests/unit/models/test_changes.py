@@ -83,6 +83,13 @@ def test_the_same_in_other_words_is_respelled(old: Any, new: Any) -> None:
     assert " is now written " in record.describe()
 
 
+def test_with_a_canary_other_words_restart_nothing() -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}
+    canary = obj("flagger.app/v1beta1", "Canary", {"targetRef": target}, "watch")
+    record = only(compare([vllm("org/m"), canary], [vllm("org/m", "--revision", "main"), canary]))
+    assert (record.op, record.action, record.reason.code) == ("respelled", "apply", "respelled")
+
+
 def test_other_places_of_the_same_words_are_silent() -> None:
     assert compare([vllm("--model", "org/m", "--port", "1")], [vllm("--port", "1", "--model=org/m")]) == []
 

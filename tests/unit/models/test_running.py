@@ -78,6 +78,15 @@ def test_another_text_is_stale() -> None:
     assert found(GIT, pod(lora)) == {}  # what is loaded on top is nobody's claim
 
 
+@pytest.mark.parametrize(("here", "there", "differs"), [("a", "a", False), ("a", "b", True), ("a", "", True)])
+def test_another_text_for_the_same_content_is_none(here: str, there: str, differs: bool) -> None:
+    """As where a Canary leaves the pods alone, because a commit touches nothing but the card."""
+    listed = wanted(PINNED, digests={MODEL: here})
+    runs = next(one.slot.ref for one in wanted(vllm("org/m", "--revision", B)) if one.slot.name == MODEL)
+    known = {(MODEL, runs.canonical): resolved(runs, there or None)}
+    assert bool(stale(listed, {}, [pod(vllm("org/m", "--revision", B))], known)) is differs
+
+
 @pytest.mark.parametrize("gone", ["Succeeded", "Pending", "deleting"])
 def test_only_pods_that_serve_count(gone: str) -> None:
     running = pod(vllm("org/other"))

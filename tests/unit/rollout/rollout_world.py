@@ -90,6 +90,8 @@ class World:
     sought: int = 0
     held: frozenset[str] = frozenset()
     content_changed: bool = False
+    means: dict[str, str] = field(default_factory=dict)
+    """The revision that one says the same as, in other words."""
     size: int = 0
     conclusions: dict[str, Conclusion] = field(default_factory=dict)
     failing_number: bool = False
@@ -152,8 +154,17 @@ class World:
             command=pending(self.annotations),
             hold=hold(self.annotations),
             content_changed=self.content_changed,
+            reworded=self.reworded(primary),
             bytes=self.size,
         )
+
+    def reworded(self, primary: Workload | None) -> tuple[str, ...]:
+        """As a controller finds it out: of a revision that the status does not speak of, once the primary is read."""
+        known = self.status.last_applied_spec == self.hash_of(self.revision)
+        if primary is None or self.primary is None or known or self.primary == self.revision:
+            return ()
+        here, there = (self.means.get(one, one) for one in (self.revision, self.primary))
+        return ("container[server].model",) if here == there and self.configs == self.primary_configs else ()
 
     def tick(self, *, due: bool = True, crash_after: int | None = None) -> str:
         """One tick, as a controller does it. Raises Died after so many actions."""

@@ -123,6 +123,43 @@ def test_a_revert_in_mid_run_cancels_it():
     assert set(world.run(3)) == {"unchanged"}
 
 
+def test_the_promoted_revision_in_other_words_starts_no_run():
+    world = initialized()
+    world.means = {"b": "a", "d": "c"}
+    world.revision = "b"
+    before = len(world.log)
+    assert world.tick(due=False) == "reverted"
+    assert world.texts()[-1] == (
+        "Target chat.prod is the promoted revision in other words, no analysis is needed: container[server].model"
+    )
+    assert (world.status.last_applied_spec, world.status.last_promoted_spec) == ("v2:b", "v2:b")
+    assert (world.status.phase, world.primary, world.target_replicas) == (Phase.SUCCEEDED, "a", 0)
+    assert set(world.run(3)) == {"unchanged"}
+    moved = [item for item in world.log[before:] if type(item).__name__ in {"Scale", "SetRoutes", "Promote"}]
+    assert moved == []
+    world.revision = "a"
+    assert world.tick(due=False) == "reverted", "the first words again: what the primary runs, to the letter"
+    assert world.status.last_promoted_spec == "v2:a"
+    world.revision = "c"
+    assert world.tick(due=False) == "start", "other content is tried"
+    world.run(8)
+    assert (world.primary, world.status.phase) == ("c", Phase.SUCCEEDED)
+
+
+@pytest.mark.parametrize("ticks", [3, 8])
+def test_the_promoted_revision_in_other_words_ends_a_run_and_heals_a_failure(ticks):
+    world = initialized()
+    world.means = {"b": "a"}
+    world.revision, world.bad = "c", frozenset({"c"})
+    world.run(ticks)
+    assert world.status.phase is (Phase.PROGRESSING if ticks == 3 else Phase.FAILED)
+    world.revision = "b"
+    assert world.tick(due=False) == "reverted"
+    assert (world.status.phase, world.routes, world.target_replicas) == (Phase.SUCCEEDED, HOME, 0)
+    assert world.promotions == []
+    assert set(world.run(3)) == {"unchanged"}
+
+
 def test_another_revision_in_mid_run_restarts_the_analysis():
     world = initialized()
     world.revision = "b"

@@ -1,0 +1,256 @@
+"""A new revision that says the same in other words: when it is one, and that nothing else hides behind it."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from agent.core.models import ChangeRecord, Ref, RenderedSet, changes
+from agent.core.models.meanings import Known, meanings
+from agent.core.models.ref import Digest, Identity
+from agent.core.rollout.rewording import WORDS, reworded
+
+OLD, NEW = "1" * 40, "2" * 40
+SLOT = "container[server].model"
+TAG, PIN = "registry.example/chat:v3", "registry.example/chat@sha256:" + "3" * 64
+ADAPTER = '{"base_model_name":"%s","name":"sql","path":"%s"}'
+CARD = {
+    (SLOT, f"hf://acme/chat@{OLD}"): ("loaded", "a", OLD),
+    (SLOT, f"hf://acme/chat@{NEW}"): ("loaded", "a", NEW),
+    (SLOT, "hf://acme/chat@main"): ("loaded", "a", OLD),
+}
+"""Two commits of which only the card differs, and the branch that means the first of them."""
+IMAGE = {
+    ("volume[model]", f"oci://{TAG}"): ("manifest", "b", "b"),
+    ("volume[model]", f"oci://{PIN}"): ("manifest", "b", "b"),
+}
+
+
+def known(told: dict[tuple[str, str], tuple[str, str, str]]) -> Known:
+    return Known(
+        {
+            place: Ref(
+                place[1], "any", place[1], True, Identity(revision=revision), Digest("sha256", value, scope, "sha256")
+            )
+            for place, (scope, value, revision) in told.items()
+        }
+    )
+
+
+def deployment(*args: str, image: str = "vllm/vllm-openai:v0.9", volumes: list | None = None, **container: Any) -> dict:
+    pod = {
+        "containers": [{"name": "server", "image": image, "args": list(args), **container}],
+        "volumes": volumes or [],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "chat", "namespace": "models"},
+        "spec": {"template": {"metadata": {"labels": {"app": "chat"}}, "spec": pod}},
+    }
+
+
+def config(text: str) -> dict:
+    metadata = {"name": "settings", "namespace": "models"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"config.yaml": text}}
+
+
+def volume(reference: str, **fields: str) -> list:
+    return [{"name": "model", "image": {"reference": reference, **fields}}]
+
+
+def script(text: str) -> dict:
+    return deployment(command=["sh", "-c", text])
+
+
+MOUNTED = {
+    "volumes": [{"name": "settings", "configMap": {"name": "settings"}}],
+    "volumeMounts": [{"name": "settings", "mountPath": "/etc/vllm"}],
+}
+FROM_FILE = deployment("serve", "--config", "/etc/vllm/config.yaml", **MOUNTED)
+
+SAME = {
+    "a commit that touches the card": (
+        [deployment("--model=acme/chat", f"--revision={OLD}")],
+        [deployment("--model=acme/chat", f"--revision={NEW}")],
+        CARD,
+    ),
+    "a flag and its value apart": (
+        [deployment("--model", "acme/chat", "--revision", OLD)],
+        [deployment("--model", "acme/chat", "--revision", NEW)],
+        CARD,
+    ),
+    "the branch's name left out": (
+        [deployment("--model", "acme/chat", "--revision", "main")],
+        [deployment("--model", "acme/chat")],
+        {},
+    ),
+    "the default branch written as the commit it is": (
+        [deployment("--model", "acme/chat", "--port", "80")],
+        [deployment("--model", "acme/chat", "--revision", OLD, "--port", "80")],
+        CARD,
+    ),
+    "in the words of a script": (
+        [script(f"exec vllm serve acme/chat --revision {OLD} --port 80")],
+        [script(f"exec vllm serve acme/chat --revision {NEW} --port 80")],
+        CARD,
+    ),
+    "in a variable": (
+        [deployment(image="ghcr.io/huggingface/text-generation-inference:3", env=[
+            {"name": "MODEL_ID", "value": "acme/chat"}, {"name": "REVISION", "value": OLD}])],
+        [deployment(image="ghcr.io/huggingface/text-generation-inference:3", env=[
+            {"name": "MODEL_ID", "value": "acme/chat"}, {"name": "REVISION", "value": NEW}])],
+        CARD,
+    ),
+    "in a config file": (
+        [FROM_FILE, config(f"model: acme/chat\nrevision: '{OLD}'\nport: 80\n")],
+        [FROM_FILE, config(f"model: acme/chat\nrevision: '{NEW}'\nport: 80\n")],
+        CARD,
+    ),
+    "an adapter in JSON": (
+        [deployment("--model=acme/chat", f"--lora-modules={ADAPTER % ('a', 'acme/sql')}")],
+        [deployment("--model=acme/chat", f"--lora-modules={ADAPTER % ('a', 'hf://acme/sql')}")],
+        {},
+    ),
+    "a tag and the digest that it means": ([deployment(volumes=volume(TAG))], [deployment(volumes=volume(PIN))], IMAGE),
+    "an image with its registry named": (
+        [deployment("--model=acme/chat", image="vllm/vllm-openai:v0.9")],
+        [deployment("--model=acme/chat", image="docker.io/vllm/vllm-openai:v0.9")],
+        {},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_the_same_in_other_words_is_no_new_revision(case: str) -> None:
+    before, after, told = SAME[case]
+    found = reworded(before, after, known(told))
+    assert len(found) == 1, case
+    assert found[0] in {SLOT, "volume[model]", "container[server].image", "container[server].adapter[sql]"}
+
+
+@pytest.mark.parametrize("case", [case for case in SAME if SAME[case][2]])
+def test_without_what_is_known_of_the_content_it_is_one(case: str) -> None:
+    before, after, _ = SAME[case]
+    assert reworded(before, after, known({})) == ()
+
+
+OTHER = {
+    "other content": (
+        [deployment("--model=acme/chat", f"--revision={OLD}")],
+        [deployment("--model=acme/chat", f"--revision={'4' * 40}")],
+    ),
+    "a known setting beside it": (
+        [deployment("--model=acme/chat", f"--revision={OLD}", "--dtype=half")],
+        [deployment("--model=acme/chat", f"--revision={NEW}", "--dtype=auto")],
+    ),
+    "an unknown flag beside it": (
+        [deployment("--model=acme/chat", f"--revision={OLD}", "--max-num-seqs=4")],
+        [deployment("--model=acme/chat", f"--revision={NEW}", "--max-num-seqs=8")],
+    ),
+    "an unknown flag that came with it": (
+        [deployment("--model", "acme/chat")],
+        [deployment("--model", "acme/chat", "--revision", OLD, "--enforce-eager")],
+    ),
+    "another word of the same JSON": (
+        [deployment("--model=acme/chat", f"--lora-modules={ADAPTER % ('a', 'acme/sql')}")],
+        [deployment("--model=acme/chat", f"--lora-modules={ADAPTER % ('b', 'hf://acme/sql')}")],
+    ),
+    "an unknown flag that went with it": (
+        [deployment("--model", "acme/chat", "--enforce-eager")],
+        [deployment("--model", "acme/chat", f"--revision={OLD}")],
+    ),
+    "an unknown flag in the script": (
+        [script(f"exec vllm serve acme/chat --revision {OLD} --max-num-seqs 4")],
+        [script(f"exec vllm serve acme/chat --revision {NEW} --max-num-seqs 8")],
+    ),
+    "another command in the script": (
+        [script(f"vllm serve acme/chat --revision {OLD}")],
+        [script(f"sleep 1; vllm serve acme/chat --revision {NEW}")],
+    ),
+    "a variable beside it": (
+        [deployment("--model=acme/chat", f"--revision={OLD}", env=[{"name": "A", "value": "1"}])],
+        [deployment("--model=acme/chat", f"--revision={NEW}", env=[{"name": "A", "value": "2"}])],
+    ),
+    "a number beside it": (
+        [deployment("--model=acme/chat", f"--revision={OLD}", ports=[{"containerPort": 80}])],
+        [deployment("--model=acme/chat", f"--revision={NEW}", ports=[{"containerPort": 81}])],
+    ),
+    "another line of the config file": (
+        [FROM_FILE, config(f"model: acme/chat\nrevision: '{OLD}'\nport: 80\n")],
+        [FROM_FILE, config(f"model: acme/chat\nrevision: '{NEW}'\nport: 81\n")],
+    ),
+    "a config file that is used by nothing known": (
+        [deployment("--model=acme/chat", f"--revision={OLD}"), config("a: b")],
+        [deployment("--model=acme/chat", f"--revision={NEW}"), config("a: c")],
+    ),
+    "another server": (
+        [deployment("--model=acme/chat", f"--revision={OLD}", image="vllm/vllm-openai:v0.9")],
+        [deployment("--model=acme/chat", f"--revision={NEW}", image="vllm/vllm-openai:v0.10")],
+    ),
+    "a restart that somebody wants": (
+        [deployment("--model=acme/chat")],
+        [{**deployment("--model=acme/chat"), "spec": {"template": {
+            **deployment("--model=acme/chat")["spec"]["template"],
+            "metadata": {"labels": {"app": "chat"}, "annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}}],
+    ),
+    "nothing but a space": (
+        [deployment("--model=acme/chat", "--override=a b")],
+        [deployment("--model=acme/chat", "--override=a  b")],
+    ),
+    "no difference at all": ([deployment("--model=acme/chat")], [deployment("--model=acme/chat")]),
+    "more words than anybody looks at": (
+        [deployment("--model=acme/chat", f"--revision={OLD}", *(f"--a{n}=1" for n in range(WORDS)))],
+        [deployment("--model=acme/chat", f"--revision={NEW}", *(f"--a{n}=2" for n in range(WORDS)))],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHER)
+def test_whatever_else_differs_makes_it_a_new_revision(case: str) -> None:
+    before, after = OTHER[case]
+    assert reworded(before, after, known({**CARD, **IMAGE})) == (), case
+
+
+def leaves(value: Any, path: tuple = ()) -> list[tuple]:
+    if isinstance(value, dict):
+        return [leaf for key, item in value.items() for leaf in leaves(item, (*path, key))]
+    if isinstance(value, list):
+        return [leaf for index, item in enumerate(value) for leaf in leaves(item, (*path, index))]
+    return [path]
+
+
+FULL = deployment(
+    "--model=acme/chat", f"--revision={NEW}", "--port=80", "--trust-remote-code",
+    env=[{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+    resources={"limits": {"nvidia.com/gpu": "1", "memory": "4Gi"}}, workingDir="/srv", ports=[{"containerPort": 80}],
+    readinessProbe={"httpGet": {"path": "/health", "port": 80}}, volumes=volume(PIN, pullPolicy="Always"),
+)  # fmt: skip
+CALM = copy.deepcopy(FULL)
+CALM["spec"]["template"]["spec"]["containers"][0]["args"][1] = f"--revision={OLD}"
+TEMPLATE = [path for path in leaves(FULL) if path[0] == "spec" and "args" not in path]
+
+
+@given(st.sampled_from(TEMPLATE), st.sampled_from(["x", "0", "é"]))
+def test_an_edit_anywhere_else_is_never_hidden(place: tuple, text: str) -> None:
+    after = copy.deepcopy(FULL)
+    node: Any = after
+    for step in place[:-1]:
+        node = node[step]
+    node[place[-1]] = f"{node[place[-1]]}{text}" if isinstance(node[place[-1]], str) else 1234
+    assert reworded([CALM], [FULL], known(CARD)), "what is edited is found to be the same"
+    assert reworded([CALM], [after], known(CARD)) == ()
+
+
+def test_a_tag_that_has_meant_two_things_means_neither() -> None:
+    (change,) = changes(RenderedSet([deployment(volumes=volume(TAG))]), RenderedSet([deployment(volumes=volume(PIN))]))
+
+    def told(value: str) -> ChangeRecord:
+        digest = Digest("sha256", value, "manifest", "sha256")
+        return replace(change, old=None, new=Ref("a:1", "oci", "oci://a:1", False, None, digest))
+
+    assert meanings([told("x"), told("x")]).keys() == {("volume[model]", "oci://a:1")}
+    assert meanings([told("x"), told("y"), told("x")]) == {}
