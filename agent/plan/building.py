@@ -80,34 +80,47 @@ class Builder:
     async def _kustomized(self, side: Side, unit: Unit, part: Part) -> Made:
         request = _request(unit, part)
         variables = side.config_maps.variables(unit.declared) if unit.declared else Variables()
-        overlay: dict[str, bytes] = {}
+        reached = list(_reached(side, unit, part)) if side.listing.damaged else []
+        damaged = [path for path in reached if path in side.listing.damaged]
+        left = _unread(side, damaged)
+        if len(left) < len(damaged):
+            told = (PlanError(file=path, message=side.listing.damaged[path]) for path in damaged)
+            return Made(problems=tuple(told), complete=False, failed=True)
+        problems = [problem for problem, _ in left.values()]
+        overlay = {path: content for path, (_, content) in left.items()}
         if part.only:
             listed = {"kind": "Kustomization", "resources": list(part.only)}
             path = side.listing.kustomization(part.folder) or inside(part.folder, "kustomization.yaml")
             overlay[path] = msgspec.json.encode(listed)
-        problems: list[PlanError] = []
         if variables.missing:
-            objects = await self._rendered(side, request, overlay, problems)
+            objects = await self._rendered(side, (unit, part), request, overlay, problems)
             variables, notes = _filled(unit, variables, objects)
             problems += notes
         if variables.known:
             substitution = Substitution(vars=dict(variables.known), strict=False)
             request = replace(request, substitution=substitution)
-        complete = len(problems)
-        objects = await self._rendered(side, request, overlay, problems)
+        objects = await self._rendered(side, (unit, part), request, overlay, problems)
         located = tuple(_located(part.folder, document) for document in objects)
-        return Made(located, tuple(problems), complete=len(problems) == complete and len(overlay) == bool(part.only))
+        return Made(located, tuple(problems), complete=len(overlay) == bool(part.only))
 
     async def _rendered(
-        self, side: Side, request: BuildRequest, overlay: dict[str, bytes], problems: list[PlanError]
+        self,
+        side: Side,
+        wanted: tuple[Unit, Part],
+        request: BuildRequest,
+        overlay: dict[str, bytes],
+        problems: list[PlanError],
     ) -> tuple[bytes, ...]:
         """Build, leaving out the files that cannot be read; they are added to *overlay* and *problems*."""
         for _ in range(_ROUNDS):
             try:
                 return (await self._renderer.build(request, OverlayTree(side.tree, overlay))).objects
-            except RenderError as error:
-                left = _not_offline(side, error, overlay)
-                left |= {found.file: (found, _NOTHING) for found in await self._broken(side, error, overlay)}
+            except (RenderError, GitOperationError) as error:
+                if isinstance(error, RenderError):
+                    left = _not_offline(side, error, overlay)
+                    left |= {found.file: (found, _NOTHING) for found in await self._broken(side, error, overlay)}
+                else:
+                    left = _unread(side, (path for path in _missing(side, *wanted) if path not in overlay))
                 if not left:
                     raise
                 problems += (problem for problem, _ in left.values())
@@ -193,11 +206,9 @@ def _not_offline(side: Side, error: RenderError, overlay: Mapping[str, bytes]) -
 
 def _failures(side: Side, unit: Unit, part: Part, error: WeirError) -> Iterator[PlanError]:
     """Why nothing can be built: the files at fault, else the whole."""
-    listing, reach = side.listing, reach_of(side.includes, unit, part)
-    read = [path for path in listing.files if listing.is_file(path) and reach.touched({path})]
     message = shortened(error.message)
     if isinstance(error, GitOperationError):
-        missing = [path for path in read if listing.content(path).problem == NOT_IN_CLONE]
+        missing = list(_missing(side, unit, part))
         if missing:
             yield from (PlanError(file=path, message=NOT_IN_CLONE) for path in missing)
             return
@@ -205,8 +216,25 @@ def _failures(side: Side, unit: Unit, part: Part, error: WeirError) -> Iterator[
     if unit.declared is not None:
         yield PlanError(object=unit.called, message=message)
         return
-    broken = (path for path in read if _is_broken(side, path))
-    yield PlanError(file=next(broken, listing.kustomization(part.folder) or part.folder or "."), message=message)
+    broken = (path for path in _reached(side, unit, part) if _is_broken(side, path))
+    yield PlanError(file=next(broken, side.listing.kustomization(part.folder) or part.folder or "."), message=message)
+
+
+def _reached(side: Side, unit: Unit, part: Part) -> Iterator[str]:
+    """The files that the build of the part may read."""
+    listing, reach = side.listing, reach_of(side.includes, unit, part)
+    return (path for path in listing.files if listing.is_file(path) and reach.touched({path}))
+
+
+def _missing(side: Side, unit: Unit, part: Part) -> Iterator[str]:
+    return (path for path in _reached(side, unit, part) if side.listing.content(path).problem == NOT_IN_CLONE)
+
+
+def _unread(side: Side, paths: Iterable[str]) -> dict[str, tuple[PlanError, bytes]]:
+    """Those of the unreadable files at *paths* that a build can do without: what it would take objects from."""
+    otherwise = side.includes.used_otherwise()
+    problems = {path: side.listing.content(path).problem for path in paths if is_yaml(path) and path not in otherwise}
+    return {path: (PlanError(file=path, message=problem), _NOTHING) for path, problem in problems.items()}
 
 
 def _is_broken(side: Side, path: str) -> bool:

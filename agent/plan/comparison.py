@@ -10,6 +10,7 @@ from agent.core.objects import ObjectKey
 from agent.core.plan.report import PlanError
 from agent.core.plan.units import Unit
 from agent.plan.building import Made
+from agent.plan.revisions import NOT_IN_CLONE
 
 Located = tuple[bytes, Origin | None]
 
@@ -31,6 +32,7 @@ def compared(unit: Unit, built: Sequence[tuple[Made, Made]], history: History, c
     # Where one side cannot be built, nothing is known: neither what came nor what went.
     known = [pair for pair in built if not any(made.failed for made in pair)]
     old, new = ([found for pair in known for found in pair[side].objects] for side in (0, 1))
+    new = _seen(built, old, new)
     incomplete = any(_lost_something(made, changed) for _, made in built)
     apart = sorted(_shared(old) | _shared(new)) if any(part.plain for part in unit.parts) else []
     builds = [_build(unit, unit.scope, _others(old, apart), _others(new, apart), incomplete=incomplete)]
@@ -38,6 +40,19 @@ def compared(unit: Unit, built: Sequence[tuple[Made, Made]], history: History, c
         builds.append(_build(unit, file, _of(old, file), _of(new, file), incomplete=incomplete))
         problems += _repeated(file, _of(new, file))
     return Compared(tuple(build._replace(history=history) for build in builds), tuple(problems))
+
+
+def _seen(built: Sequence[tuple[Made, Made]], old: Iterable[Located], new: Iterable[Located]) -> list[Located]:
+    """What is new without the objects of files whose old content the clone lacks: they may have been there before."""
+    unseen = {problem.file for made, _ in built for problem in made.problems if problem.message == NOT_IN_CLONE}
+    if not unseen:
+        return list(new)
+    known = {RenderedSet.key_of(document) for document, _ in old}
+    return [
+        (document, origin)
+        for document, origin in new
+        if origin is None or origin.file not in unseen or RenderedSet.key_of(document) in known
+    ]
 
 
 def _lost_something(made: Made, changed: frozenset[str]) -> bool:

@@ -28,7 +28,7 @@ from agent.plan.files import file_changes
 from agent.plan.left_out import charts, helm_releases, uncovered
 from agent.plan.located import with_lines
 from agent.plan.reverts import Reverts
-from agent.plan.revisions import Contents, Side
+from agent.plan.revisions import Contents, Side, cut_off
 from agent.plan.tagged import tagged_between
 
 
@@ -91,9 +91,10 @@ def _sides(repository: LocalRepository, old: LocalRevision, new: LocalRevision) 
     files = repository.files(new)
     before = repository.files_before(old, new, files)
     changed = frozenset(path for path in files.keys() | before.keys() if files.get(path) != before.get(path))
+    damaged = cut_off(before, files, changed, read)
     sides = [
-        Side(revision, listed, repository.tree(revision), read, documents)
-        for revision, listed in ((old, before), (new, files))
+        Side(revision, listed, repository.tree(revision), read, documents, damaged=lost)
+        for revision, listed, lost in ((old, before, {}), (new, files, damaged))
     ]
     return Sides(sides[0], sides[1], changed)
 

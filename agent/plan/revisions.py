@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from agent.adapters.git.errors import GitOperationError
 from agent.adapters.git.local import LocalRepository, LocalRevision, TreeFile
 from agent.adapters.git.objects import GitTree
+from agent.core.models.cut import is_cut_off, is_torn, told_of
+from agent.core.models.extract.pointers import SYMLINK
 from agent.core.plan import fluxobjects
 from agent.core.plan.fluxobjects import FluxObjects
 from agent.core.plan.includes import Documents, Includes
-from agent.core.plan.listing import Content, Listing, is_yaml
+from agent.core.plan.listing import KUSTOMIZATION_NAMES, Content, Listing, is_yaml
 from agent.core.plan.sourced import ignored_by
 from agent.core.plan.units import Units
 from agent.core.plan.variables import ConfigMaps
@@ -40,6 +42,24 @@ class Contents:
             return Content(b"", NOT_IN_CLONE)
 
 
+def cut_off(
+    before: Mapping[str, TreeFile], files: Mapping[str, TreeFile], changed: Iterable[str], read: Contents
+) -> dict[str, str]:
+    """The manifests among *changed* of which only the beginning is left, with what to say of them."""
+    found = {}
+    for path in changed:
+        old, new = before.get(path), files.get(path)
+        builds = path.rpartition("/")[2] in KUSTOMIZATION_NAMES
+        if old is None or new is None or SYMLINK in {old.mode, new.mode} or not (builds or is_yaml(path)):
+            continue
+        was, now = read(old.oid), read(new.oid)
+        if was.problem or now.problem or not (builds or b"kind" in was.data):
+            continue
+        if is_cut_off(was.data, now.data) or is_torn(was.data, now.data, optional=builds):
+            found[path] = told_of(now.data)
+    return found
+
+
 class Side:
     """A revision with everything that is found out about it. `units` and `flux` are filled in as they are known."""
 
@@ -50,10 +70,12 @@ class Side:
         tree: GitTree,
         read: Contents,
         documents: Documents,
+        *,
+        damaged: Mapping[str, str],
     ) -> None:
         self.revision = revision
         self._documents = documents
-        self.listing = Listing(files, read)
+        self.listing = Listing(files, read, damaged)
         self.includes = Includes(self.listing, documents)
         self.config_maps = ConfigMaps(self.listing)
         self.tree: Tree = tree

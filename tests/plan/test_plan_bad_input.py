@@ -266,10 +266,106 @@ def test_a_missing_object_that_a_build_reads_is_named_by_its_file(repository: Pl
     oid = repository.git("rev-parse", "HEAD:a/t.yaml")
     (repository.folder / ".git" / "objects" / oid[:2] / oid[2:]).unlink()
     output = repository.plan("--fail-on=errors")
-    assert (output.status, output.changes) == (3, [])
+    assert output.status == 3
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "sentiment")]
     assert output.errors == [
         {"file": "a/t.yaml", "message": "is not in the clone (a partial or damaged one): its content cannot be read"}
     ]
+
+
+@pytest.mark.parametrize("lost", ["HEAD~1", "HEAD"])
+def test_objects_of_a_file_that_one_side_lacks_are_neither_new_nor_gone(repository: PlanRepository, lost: str) -> None:
+    repository.write({"a/kustomization.yaml": kustomization("s.yaml", "t.yaml")})
+    repository.history(
+        {"a/s.yaml": service("s3://b/one"), "a/t.yaml": service("s3://b/t", "t")},
+        {"a/s.yaml": service("s3://b/two"), "a/t.yaml": service("s3://b/t2", "t")},
+    )
+    oid = repository.git("rev-parse", f"{lost}:a/t.yaml")
+    (repository.folder / ".git" / "objects" / oid[:2] / oid[2:]).unlink()
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "sentiment")]
+    assert files_of(output) == ["a/t.yaml"]
+
+
+@pytest.mark.parametrize("lost", ["HEAD~1", "HEAD"])
+def test_a_build_is_not_compared_without_a_patch_that_the_clone_lacks(repository: PlanRepository, lost: str) -> None:
+    repository.write({"a/kustomization.yaml": kustomization("s.yaml", more="patches: [{path: p.yaml}]\n")})
+    repository.history(
+        {"a/s.yaml": service("s3://b/one"), "a/p.yaml": service("s3://b/p")}, {"a/p.yaml": service("s3://b/p2")}
+    )
+    oid = repository.git("rev-parse", f"{lost}:a/p.yaml")
+    (repository.folder / ".git" / "objects" / oid[:2] / oid[2:]).unlink()
+    output = repository.plan()
+    assert (output.changes, files_of(output)) == ([], ["a/p.yaml"])
+
+
+ANNEX = f"/annex/objects/SHA256E-s10--{'a' * 64}.csv\n"
+LOCK = (
+    "schema: '2.0'\nstages:\n"
+    + "".join(
+        f"  {name}:\n    cmd: python {name}.py\n    outs:\n    - path: {name}.csv\n      md5: {'a' * 32}\n"
+        for name in ("prepare", "train")
+    )
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "cut", "kept"),
+    [
+        *[({"w.bin": lfs("a")}, "w.bin", kept) for kept in (0, 1, 8, 60)],
+        *[({"w.csv": ANNEX}, "w.csv", kept) for kept in (0, 3, 15, 40)],
+        *[({"x.dvc": dvc("a")}, "x.dvc", kept) for kept in (0, 40, len(dvc("a")) - 3)],
+        *[({"dvc.lock": LOCK}, "dvc.lock", kept) for kept in (0, 40, LOCK.index("train:") + 6, len(LOCK) // 2)],
+        ({"Kitfile": "model:\n  name: net\ndatasets:\n- name: d\n  path: d.csv\n"}, "Kitfile", 30),
+    ],
+)
+def test_a_file_that_breaks_off_is_named_and_removes_nothing(
+    repository: PlanRepository, files: dict[str, str], cut: str, kept: int
+) -> None:
+    repository.history(files, {cut: files[cut][:kept]})
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("parse-error", cut)]
+    assert files_of(output) == [cut]
+
+
+TWO = service("s3://b/one", "one") + "---\n" + service("s3://b/two", "two")
+LISTED = {"a/a.yaml": service("s3://b/one", "one"), "a/b.yaml": service("s3://b/two", "two")}
+
+
+@pytest.mark.parametrize(
+    ("files", "cut", "kept"),
+    [
+        *[({"a/m.yaml": TWO}, "a/m.yaml", kept) for kept in (0, 10, TWO.index("spec:"), TWO.index("spec:") + 6)],
+        *[({**LISTED, "a/kustomization.yaml": kustomization("a.yaml", "b.yaml")}, "a/kustomization.yaml", kept)
+          for kept in (0, 30, 49, 90)],
+        *[({**LISTED, "a/kustomization.yaml": kustomization("a.yaml", "b.yaml")}, "a/b.yaml", kept)
+          for kept in (0, 80, 130, 150)],
+        *[({"f.yaml": flux("one", "./one") + "---\n" + flux("two", "./two"), "one/s.yaml": service("s3://b/1", "one"),
+            "two/s.yaml": service("s3://b/2", "two")}, "f.yaml", kept) for kept in (0, 30, 80, 330, 400)],
+    ],
+)  # fmt: skip
+def test_manifests_that_break_off_are_named_and_remove_nothing(
+    repository: PlanRepository, files: dict[str, str], cut: str, kept: int
+) -> None:
+    repository.history({**files, "z/s.yaml": service("s3://b/z")}, {cut: files[cut][:kept]})
+    output = repository.plan()
+    assert {change["op"] for change in output.changes} <= {"changed", "parse-error"}
+    assert files_of(output) == [cut]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "ops"),
+    [
+        (TWO, service("s3://b/one", "one"), ["removed"]),
+        (service("s3://b/v10", "one").rstrip(), service("s3://b/v1", "one").rstrip(), ["changed"]),
+        (service("s3://b/one", "one") + "  more: 1\n", service("s3://b/one", "one"), []),
+    ],
+    ids=["the last object", "the end of the last line", "the last line"],
+)
+def test_what_somebody_took_off_the_end_is_gone(repository: PlanRepository, old: str, new: str, ops: list[str]) -> None:
+    repository.history({"a/m.yaml": old}, {"a/m.yaml": new})
+    output = repository.plan()
+    assert ([change["op"] for change in output.changes], output.errors) == (ops, [])
 
 
 _PIECES = st.sampled_from(

@@ -318,7 +318,7 @@ def test_a_large_kustomization_is_built_in_parts(repository: PlanRepository) -> 
             "app-3/s.yaml": None,
             "app-3/t.yaml": service("s3://b/two", name="app-3"),
             "app-3/kustomization.yaml": kustomization("t.yaml"),
-            "app-4/s.yaml": "",
+            "app-4/s.yaml": "# nothing any more\n",
             "app-5/s.yaml": service("s3://b/one", name="app-4"),
         },
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from agent.core.models.cut import is_cut_off, told_of
 from agent.core.models.extract.files import FileChange, file_slots
-from agent.core.models.extract.pointers import Blob
+from agent.core.models.extract.pointers import POINTERS, Blob
 from agent.core.models.extract.registry import Failure, extract
 from agent.core.models.extract.slot import Context, MalformedError, Slot
 from agent.core.models.impact import ImpactIndex, UsersElsewhere
@@ -231,6 +232,8 @@ def _compare_file(change: FileChange, shared: Comparison, found: _Found) -> None
     shown = ObjectId("", "", "File", "", change.path)
     was, old_problem = _file_side(change.path, change.old, found.rules)
     now, new_problem = _file_side(change.path, change.new, found.rules)
+    if new_problem is None and change.new is not None and _broke_off(change, was, now):
+        new_problem = Failure("file", "$", f"{change.path} {told_of(change.new.data)}")
     if new_problem is not None:
         found.failures.append(Failed(shared, key, shown, new_problem, change.path))
     if new_problem is not None or old_problem is not None:
@@ -259,6 +262,15 @@ def _file_side(path: str, blob: Blob | None, rules: Rules) -> tuple[dict[str, Sl
 def _inside(path: str) -> str:
     """*path* if it leads into the file; readers of text without fields only know the file."""
     return path if path.startswith("$") else "$"
+
+
+def _broke_off(change: FileChange, was: Mapping[str, Slot], now: Mapping[str, Slot]) -> bool:
+    """Whether the new side is what is left of the old one. Of a pointer, no beginning is a text of its own."""
+    if not was or change.old is None or change.new is None:
+        return False
+    before, left = change.old.data, change.new.data
+    is_pointer = any(slot.ref.scheme in POINTERS for slot in was.values())
+    return is_cut_off(before, left) or (is_pointer and not now and before.startswith(left))
 
 
 def _resolved(pair: Pair, resolve: Resolve | None) -> Pair:

@@ -120,6 +120,15 @@ class Includes:
                 if path is not None and self.listing.is_file(path):
                     yield path
 
+    def used_otherwise(self) -> frozenset[str]:
+        """Kustomizations, and the files that they name for anything else than resources, such as patches."""
+        found: set[str] = set()
+        for folder, file in self.all():
+            resources = {_joined(folder, text) for text in _texts(file.document.get("resources"))}
+            found.update(path for path in self.named_files(folder) if path not in resources)
+            found.add(file.path)
+        return frozenset(found)
+
     def reach(self, folders: Iterable[str]) -> Reach:
         """What builds of the folders may read, found out once."""
         wanted = tuple(folders)

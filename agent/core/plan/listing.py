@@ -34,10 +34,14 @@ Read = Callable[[str], Content]
 
 
 class Listing:
-    """All paths of a revision. Links and submodules are no files of a build."""
+    """All paths of a revision. Links and submodules are no files of a build.
 
-    def __init__(self, files: Mapping[str, File], read: Read) -> None:
+    What files hold that are *damaged* is not told, but why not: by path.
+    """
+
+    def __init__(self, files: Mapping[str, File], read: Read, damaged: Mapping[str, str] | None = None) -> None:
         self.files = files
+        self.damaged = damaged or {}
         self._read = read
         self._sorted = sorted(files)
         self._folders: dict[str, list[str]] = {"": []}
@@ -55,7 +59,8 @@ class Listing:
 
     def without(self, leaves_out: Callable[[str], bool]) -> Listing:
         """The same without the files that *leaves_out* says."""
-        return Listing({path: file for path, file in self.files.items() if not leaves_out(path)}, self._read)
+        kept = {path: file for path, file in self.files.items() if not leaves_out(path)}
+        return Listing(kept, self._read, self.damaged)
 
     @property
     def folders(self) -> Iterator[str]:
@@ -90,7 +95,8 @@ class Listing:
 
     def content(self, path: str) -> Content:
         """What the file at the path holds."""
-        return self._read(self.files[path].oid)
+        problem = self.damaged.get(path)
+        return Content(b"", problem) if problem else self._read(self.files[path].oid)
 
 
 def inside(folder: str, name: str) -> str:

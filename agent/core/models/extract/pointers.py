@@ -14,6 +14,8 @@ SUBMODULE: Final = 0o160000
 SYMLINK: Final = 0o120000
 POINTER_LIMIT: Final = 1024
 """Largest Git LFS or git-annex pointer, in bytes."""
+POINTERS: Final = frozenset({"git-lfs", "git-annex"})
+"""Schemes of the references that texts in place of the content are."""
 LFS_MARK: Final = b"version https://git-lfs.github.com/spec/v1"
 _OLD_LFS_MARK: Final = b"version https://hawser.github.com/spec/v1"
 _LFS_OID: Final = re.compile(r"^oid sha256:([0-9a-f]{64})$", re.MULTILINE)
