@@ -15,8 +15,17 @@ from agent.adapters.kube.errors import AlreadyExists, ApiError, Conflict, Forbid
 from agent.adapters.kube.resource import CONFIG_MAPS, PODS, Object, Resource
 from agent.api.datatrigger import DataTrigger, TriggerRun
 from agent.core.trigger.deciding import run_name
-from agent.core.trigger.outcome import Ended, ending, followed, is_overdue, with_config_map
-from agent.core.trigger.template import JOB, KINDS, RunKind, filled, is_run_of, kind_of, parameters, run_object
+from agent.core.trigger.outcome import Ended, ending, followed, is_overdue, pod_selector, with_config_map
+from agent.core.trigger.template import (
+    KINDS,
+    RunKind,
+    TemplateError,
+    filled,
+    is_run_of,
+    kind_of,
+    parameters,
+    run_object,
+)
 from agent.errors import ConfigurationError
 
 FIELD_MANAGER = "weir"
@@ -116,7 +125,11 @@ class Runs:
 
     async def _create(self, trigger: DataTrigger, run: TriggerRun, *, dry_run: bool) -> Object | Problem | None:
         """The object as created; None where it exists already; or what is in the way."""
-        kind, body = kind_of(trigger), run_object(trigger, run)
+        kind = kind_of(trigger)
+        try:
+            body = run_object(trigger, run)
+        except TemplateError as error:
+            return Problem("TemplateRefused", str(error))
         try:
             resource = await self._resource(trigger, kind)
             return await self._as(trigger).create(
@@ -149,8 +162,7 @@ class Runs:
                 name = filled(trigger.spec.report_config_map, parameters(run))
                 config_map = await client.find(CONFIG_MAPS, trigger.namespace, name)
                 return with_config_map(ended, name, (config_map or {}).get("data") if config_map else None)
-            if kind == JOB:
-                selector = f"batch.kubernetes.io/controller-uid={found['metadata']['uid']}"
+            if selector := pod_selector(kind, found):
                 pods = await client.list(PODS, trigger.namespace, label_selector=selector)
                 return ending(kind, found, pods.items)
         except Forbidden as error:

@@ -1,8 +1,9 @@
 """How a run stands, as its object tells: the result contract of each kind.
 
 A Job, a PipelineRun and a TrainJob tell by conditions, a Workflow by its phase. The report is the termination message
-of a Job's Pod, the parameter `report` of a Workflow's outputs, the result `report` of a PipelineRun; or, for all of
-them, a ConfigMap. Other outputs and results that are numbers are metrics, and so are those that a Trainer was told.
+of a Pod of a Job or a TrainJob, the parameter `report` of a Workflow's outputs, the result `report` of a PipelineRun;
+or, for all of them, a ConfigMap. Other outputs and results that are numbers are metrics, and so is what a Trainer was
+told.
 
 A Workflow's own outputs are those with a `globalName`; what its entrypoint puts out is with the node of its name.
 """
@@ -27,6 +28,10 @@ _LONGEST = 500
 _METRICS = 50
 """How many numbers of a report a status keeps."""
 _PHASES: Mapping[str, RunState] = {"Succeeded": "Succeeded", "Failed": "Failed", "Error": "Failed"}
+_WITH_PODS: Final[Mapping[RunKind, str]] = {
+    JOB: "batch.kubernetes.io/controller-uid={uid}",
+    TRAIN_JOB: "jobset.sigs.k8s.io/jobset-name={name}",
+}
 _SUCCEEDED: Mapping[str, RunState] = {"True": "Succeeded", "False": "Failed"}
 
 
@@ -39,15 +44,21 @@ class Ended(NamedTuple):
 
 
 def ending(kind: RunKind, found: Object, pods: Iterable[Object] = ()) -> Ended:
-    """How the object of a run stands; `pods` are those of a Job."""
+    """How the object of a run stands; `pods` are those of a Job or a TrainJob."""
     ended = _ENDINGS[kind](found)
-    # Finalizers keep what is cleared up for a while, with all that it reports; the Pods of a Job may be gone already.
-    if "deletionTimestamp" in _mapping(found, "metadata") and (ended.state is None or kind == JOB):
+    # Finalizers keep what is cleared up for a while, with what it reports itself; Pods that report may be gone already.
+    if "deletionTimestamp" in _mapping(found, "metadata") and (ended.state is None or kind in _WITH_PODS):
         return Ended("Lost", "somebody deleted it")
-    if ended.state is None or kind != JOB:
+    if ended.state is None or kind not in _WITH_PODS:
         return ended
     report, fault = pod_report(pods)
-    return ended._replace(report=report, message=_joined(ended.message, fault))
+    return _with_report(ended._replace(message=_joined(ended.message, fault)), report)
+
+
+def pod_selector(kind: RunKind, found: Object) -> str:
+    """Labels of the Pods that may tell a report, by their termination message; empty where none does."""
+    metadata = _mapping(found, "metadata")
+    return _WITH_PODS[kind].format(**metadata) if kind in _WITH_PODS else ""
 
 
 def with_config_map(ended: Ended, name: str, data: Mapping[str, str] | None) -> Ended:
@@ -148,8 +159,14 @@ def _reported(ended: Ended, text: str, where: str) -> Ended:
         report = read_report(text)
     except ValueError as error:
         return ended._replace(message=_joined(ended.message, f"{where}: {error}"))
-    others = ended.report.metrics if ended.report is not None else {}
-    return ended._replace(report=replace(report, metrics={**others, **report.metrics}))
+    return _with_report(ended, report)
+
+
+def _with_report(ended: Ended, report: Report | None) -> Ended:
+    """With a report besides the metrics that are known already."""
+    if report is None or ended.report is None:
+        return ended if report is None else ended._replace(report=report)
+    return ended._replace(report=replace(report, metrics={**ended.report.metrics, **report.metrics}))
 
 
 def _conditions(found: Object) -> list[Object]:

@@ -16,6 +16,7 @@ Object = dict[str, Any]
 TRIGGER_LABEL: Final = "weir.dev/data-trigger"
 DATA_ANNOTATION: Final = "weir.dev/data"
 _LABEL_LENGTH: Final = 63
+_SHOWN: Final = 100
 _YEAR: Final = 365 * 24 * 3600
 _PARAMETER: Final = re.compile(r"\$\(weir\.([A-Za-z.]*)\)")
 _METADATA: Final = frozenset({"labels", "annotations"})
@@ -35,6 +36,8 @@ WORKFLOW: Final = RunKind("argoproj.io", "Workflow", "argoproj.io/v1alpha1", "Ar
 PIPELINE_RUN: Final = RunKind("tekton.dev", "PipelineRun", "tekton.dev/v1", "Tekton Pipelines")
 TRAIN_JOB: Final = RunKind("trainer.kubeflow.org", "TrainJob", "trainer.kubeflow.org/v1alpha1", "Kubeflow Trainer")
 KINDS: Final = (JOB, WORKFLOW, PIPELINE_RUN, TRAIN_JOB)
+_EVALUATED: Final = {WORKFLOW: "{{", PIPELINE_RUN: "$("}
+"""What the controller of a kind looks for in values of parameters too, and has no way to be told to leave alone."""
 _KNOWN: Final = ", ".join(f"{kind.kind} ({kind.api_version})" for kind in KINDS)
 
 
@@ -77,10 +80,14 @@ def check(trigger: DataTrigger) -> None:
 
 
 def run_object(trigger: DataTrigger, run: TriggerRun) -> Object:
-    """The object of a run: the template filled in, named, owned by the trigger. Raises TemplateError."""
+    """The object of a run: the template filled in, named, owned by the trigger.
+
+    Raises TemplateError, also for data whose text the run's controller would evaluate, which makes it other data.
+    """
     kind = kind_of(trigger)
     values = parameters(run)
-    made: Object = _within(copy.deepcopy(dict(trigger.spec.template)), lambda text: filled(text, values))
+    mark = _EVALUATED.get(kind, "")
+    made: Object = _within(copy.deepcopy(dict(trigger.spec.template)), lambda text: filled(text, values, mark))
     metadata, spec = dict(made.get("metadata") or {}), dict(made["spec"])
     _KIND_RULES[kind](spec, trigger.timeout, _environment(values))
     owner = {
@@ -134,13 +141,16 @@ def parameters(run: TriggerRun) -> dict[str, str]:
     }
 
 
-def filled(text: str, values: Mapping[str, str]) -> str:
-    """The text with its parameters filled in. Raises TemplateError for one that does not exist."""
+def filled(text: str, values: Mapping[str, str], mark: str = "") -> str:
+    """The text with its parameters filled in. Raises TemplateError for one that does not exist, or has the mark."""
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in values:
             known = ", ".join(values)
             raise TemplateError(f"spec.template: {found[0]} is unknown: after weir. there can be {known}")
+        if mark and mark in values[found[1]]:
+            why = f"is {values[found[1]][:_SHOWN]!r}, where {mark} would be evaluated: rename the data"
+            raise TemplateError(f"spec.template: {found[0]} {why}")
         return values[found[1]]
 
     return _PARAMETER.sub(value, text)
@@ -186,7 +196,7 @@ def _job(spec: Object, timeout: float | None, environment: Mapping[str, str]) ->
 def _workflow(spec: Object, timeout: float | None, _: Mapping[str, str]) -> None:
     if timeout is not None:
         spec.setdefault("activeDeadlineSeconds", max(int(timeout), 1))
-    # What is left out gets the workflowDefaults of Argo's controller, where clearing up is usual.
+    # What is left out comes from a WorkflowTemplate or the defaults of Argo's controller, where clearing up is usual.
     spec["ttlStrategy"] = {f"secondsAfter{end}": _YEAR for end in ("Completion", "Success", "Failure")}
 
 

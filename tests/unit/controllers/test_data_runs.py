@@ -13,7 +13,7 @@ from agent.adapters.kube.errors import ApiError, Forbidden
 from agent.adapters.kube.resource import Resource
 from agent.api.datatrigger import DataTrigger, TriggerRun
 from agent.controllers.datatrigger.runs import Runs
-from agent.core.trigger.template import TRAIN_JOB, run_object
+from agent.core.trigger.template import TRAIN_JOB, WORKFLOW, run_object
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 TEMPLATE = {"apiVersion": TRAIN_JOB.api_version, "kind": TRAIN_JOB.kind, "spec": {"runtimeRef": {"name": "torch"}}}
@@ -111,3 +111,15 @@ async def test_why_a_run_was_not_made_is_told_in_the_words_of_who_did_not_let_it
     assert made.problem is not None
     assert made.problem.reason == reason
     assert told in made.problem.message
+
+
+async def test_data_whose_text_another_controller_would_evaluate_is_told_and_not_run() -> None:
+    template = {"apiVersion": WORKFLOW.api_version, "kind": WORKFLOW.kind, "spec": {"data": "$(weir.uri)"}}
+    trigger = DataTrigger.from_object({"metadata": {"name": "retrain"}, "spec": {"template": template}})
+    run = TriggerRun(name="retrain-1", kind=WORKFLOW.kind, data="d", state="Pending", reference="s3://data/{{x}}")
+    runs = Runs(cast("KubeClient", None), cast("Discovery", None), default_account="")  # nobody is asked
+    made = await runs.create(trigger, run, NOON)
+    assert (made.run.state, made.absent) == ("Pending", True)
+    assert made.problem is not None
+    assert made.problem.reason == "TemplateRefused"
+    assert "{{ would be evaluated" in made.problem.message

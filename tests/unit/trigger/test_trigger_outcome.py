@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trigger_world import NOON
 
 from agent.api.datatrigger import TriggerRun
-from agent.core.trigger.outcome import ending, followed, is_overdue, with_config_map
+from agent.core.trigger.outcome import ending, followed, is_overdue, pod_selector, with_config_map
 from agent.core.trigger.template import JOB, KINDS, PIPELINE_RUN, TRAIN_JOB, WORKFLOW, RunKind
 
 FIELDS = st.sampled_from(
@@ -47,6 +47,7 @@ def pod(message: str, finished: str = "2026-11-29T12:00:00Z") -> dict[str, Any]:
         (JOB, having(("Complete", "False", ""), ("Failed", "True", "deadline")), "Failed", "deadline"),
         (JOB, {"metadata": {"deletionTimestamp": "2026-11-29T12:00:00Z"}}, "Lost", "somebody deleted it"),
         (JOB, deleted(having(("Complete", "True", ""))), "Lost", "somebody deleted it"),
+        (TRAIN_JOB, deleted(having(("Complete", "True", ""))), "Lost", "somebody deleted it"),
         (WORKFLOW, deleted({"status": {"phase": "Running"}}), "Lost", "somebody deleted it"),
         (WORKFLOW, deleted({"status": {"phase": "Succeeded"}}), "Succeeded", ""),
         (PIPELINE_RUN, deleted(having(("Succeeded", "False", "task failed"))), "Failed", "task failed"),
@@ -72,10 +73,11 @@ def test_each_kind_tells_its_end_in_its_own_words(
     assert (ended.state, ended.message) == (state, message)
 
 
-def test_a_job_reports_by_the_termination_message_of_the_pod_that_ended_last() -> None:
+@pytest.mark.parametrize("kind", [JOB, TRAIN_JOB])
+def test_jobs_report_by_the_termination_message_of_the_pod_that_ended_last(kind: RunKind) -> None:
     complete = having(("Complete", "True", ""))
     pods = [pod('{"metrics": {"accuracy": 0.1}}', "2026-11-29T11:00:00Z"), pod(REPORT)]
-    run = followed(RUN, complete, ending(JOB, complete, pods), NOON)
+    run = followed(RUN, complete, ending(kind, complete, pods), NOON)
     assert (run.state, run.verdict, run.metrics, run.message) == ("Succeeded", "pass", {"accuracy": 0.9}, "fine")
 
 
@@ -128,9 +130,20 @@ def test_what_a_trainer_was_told_is_a_metric_once_the_training_has_ended() -> No
     ended = ending(TRAIN_JOB, having(("Complete", "True", "jobset completed successfully"), **told))
     assert ended.report is not None
     assert ended.report.metrics == {"loss": 0.25}
-    report = with_config_map(ended, "results", {"report.json": REPORT}).report
-    assert report is not None
-    assert report.metrics == {"loss": 0.25, "accuracy": 0.9}
+    by_pod = ending(TRAIN_JOB, having(("Complete", "True", ""), **told), [pod(REPORT)])
+    for one in (by_pod, with_config_map(ended, "results", {"report.json": REPORT})):
+        assert one.report is not None
+        assert one.report.metrics == {"loss": 0.25, "accuracy": 0.9}
+
+
+def test_pods_are_looked_for_where_they_may_report() -> None:
+    found = {"metadata": {"name": "retrain-1", "uid": "7d9e"}}
+    assert [pod_selector(kind, found) for kind in (JOB, TRAIN_JOB, WORKFLOW, PIPELINE_RUN)] == [
+        "batch.kubernetes.io/controller-uid=7d9e",
+        "jobset.sigs.k8s.io/jobset-name=retrain-1",
+        "",
+        "",
+    ]
 
 
 def test_a_config_map_may_hold_the_report() -> None:

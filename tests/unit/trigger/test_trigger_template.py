@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,16 @@ from trigger_world import JOB, trigger
 
 from agent.api.datatrigger import TriggerRun
 from agent.core.trigger.selection import duration_fault, selector_fault
-from agent.core.trigger.template import TemplateError, check, is_run_of, run_object
+from agent.core.trigger.template import (
+    PIPELINE_RUN,
+    TRAIN_JOB,
+    WORKFLOW,
+    RunKind,
+    TemplateError,
+    check,
+    is_run_of,
+    run_object,
+)
 
 RUN = TriggerRun(
     name="retrain-0a1b",
@@ -108,6 +118,28 @@ def test_a_train_job_gets_its_variables_in_the_trainer() -> None:
     made = run_object(trigger(template), RUN)["spec"]
     assert made["initializer"]["dataset"]["storageUri"] == "train"
     assert {"name": "WEIR_DATA_URI", "value": "train"} in made["trainer"]["env"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "refused"),
+    [
+        (WORKFLOW, "s3://data/{{workflow.name}}", True),
+        (WORKFLOW, "s3://data/$(x)", False),
+        (PIPELINE_RUN, "s3://data/$(context.pipelineRun.name)", True),
+        (PIPELINE_RUN, "s3://data/{{x}}", False),
+        (TRAIN_JOB, "s3://data/{{x}}$(y)", False),
+    ],
+)
+def test_data_whose_text_would_be_evaluated_by_others_is_refused(kind: RunKind, text: str, refused: bool) -> None:
+    subject = trigger({"apiVersion": kind.api_version, "kind": kind.kind, "spec": {"data": ["at $(weir.uri)"]}})
+    run = msgspec.structs.replace(RUN, spelling=text)
+    if not refused:
+        assert run_object(subject, run)["spec"]["data"] == [f"at {text}"]
+        return
+    with pytest.raises(TemplateError, match=r"\$\(weir\.uri\) is 's3://data/.* would be evaluated: rename the data"):
+        run_object(subject, run)
+    harmless = trigger({"apiVersion": kind.api_version, "kind": kind.kind, "spec": {"data": "$(weir.digest)"}})
+    assert run_object(harmless, run)["spec"]["data"] == RUN.data
 
 
 def _changed(**changes: Any) -> dict[str, Any]:
