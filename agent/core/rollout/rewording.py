@@ -88,12 +88,12 @@ def _slots_of(objects: Objects, words: Sequence[Word]) -> set[str] | None:
 
 
 def _slots(objects: Objects) -> Mapping[str, Slot] | None:
-    """What the workload refers to; None if that cannot be read."""
+    """What the workload refers to, wherever it is written; None if that cannot be read."""
     rendered, key = RenderedSet(objects), _key(objects[0])
     found = extract(objects[0], Context(key.namespace, rendered))
     if found.failures:
         return None
-    return {name: slot for name, slot in found.slots.items() if not _is_text(slot.ref)}
+    return {name: slot._replace(path="") for name, slot in found.slots.items() if not _is_text(slot.ref)}
 
 
 def _is_text(ref: Ref | None) -> bool:

@@ -159,6 +159,10 @@ OTHER = {
         [deployment("--model=acme/chat", f"--lora-modules={ADAPTER % ('a', 'acme/sql')}")],
         [deployment("--model=acme/chat", f"--lora-modules={ADAPTER % ('b', 'hf://acme/sql')}")],
     ),
+    "a word of an unknown flag that is the model's as well": (
+        [deployment("--override", "docker.io/acme/a", "--model", f"acme/chat@{OLD}")],
+        [deployment("--override", "acme/chat", "--model", f"acme/chat@{NEW}")],
+    ),
     "an unknown flag that went with it": (
         [deployment("--model", "acme/chat", "--enforce-eager")],
         [deployment("--model", "acme/chat", f"--revision={OLD}")],
