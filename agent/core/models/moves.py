@@ -87,8 +87,8 @@ def _replaced(removed: Sequence[Pair], added: Sequence[Pair]) -> list[tuple[Pair
 
 
 def _own_names(ref: Ref) -> set[str]:
-    """What a slot is called whose reference has no other name."""
-    return {ref.canonical, origin(ref), ref.spelling.partition("@")[0]}
+    """What a slot is called whose reference has no other name. Other objects of the cluster have one."""
+    return set() if ref.scheme == "object" else {ref.canonical, origin(ref), ref.spelling.partition("@")[0]}
 
 
 def _same_object(item: Pair) -> tuple[str, ...] | None:

@@ -279,8 +279,9 @@ PLACES: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
     ("model.aibrix.ai/v1alpha1", "ModelClaim",
      {"artifactURL": "s3://b/m", "engine": "vllm", "engineConfig": {"args": {"port": 1, "dtype": "half"}}},
      {"engine.--dtype": "engineConfig.args.dtype"}),
-    ("apps.nvidia.com/v1alpha1", "NIMService", {"env": [{"name": "NIM_MODEL_PROFILE", "value": "p"}]},
-     {"nim.--model-profile": "env[0].value"}),
+    ("apps.nvidia.com/v1alpha1", "NIMService",
+     {"env": [{"name": "NIM_MODEL_PROFILE", "value": "p"}], "image": {"repository": "r", "tag": "1"}},
+     {"nim.--model-profile": "env[0].value", "image": "image.tag"}),
     ("production-stack.vllm.ai/v1alpha1", "VLLMRuntime", {"vllmConfig": {"extraArgs": ["--seed", "1"]}},
      {"engine.--seed": "vllmConfig.extraArgs[1]"}),
     ("ome.io/v1beta1", "InferenceService", {"model": {"name": "m", "fineTunedWeights": ["a", "b"]}},
@@ -373,8 +374,12 @@ def test_a_reference_without_a_name_that_takes_the_place_of_another_changed() ->
 
 
 def test_a_reference_with_a_name_does_not_follow_another_one() -> None:
+    def tuned(name: str) -> dict[str, Any]:
+        return obj("ome.io/v1beta1", "InferenceService", {"model": {"name": "m", "fineTunedWeights": [name]}})
+
     records = compare([vllm("--lora-modules", "a=org/a")], [vllm("--lora-modules", "b=org/b")])
     assert sorted(record.op for record in records) == ["added", "removed"]
+    assert sorted(record.op for record in compare([tuned("a")], [tuned("b")])) == ["added", "removed"]
 
 
 def test_kubeai_files_are_known_by_their_content() -> None:

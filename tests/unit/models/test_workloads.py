@@ -89,9 +89,33 @@ def test_servers_name_their_model(fields: dict[str, Any], expected: str) -> None
     assert found["container[c].model"] == expected
 
 
+VARIABLES: list[tuple[dict[str, str], dict[str, tuple[str, str]]]] = [
+    ({"MODEL_NAME": "churn", "MODEL_URI": "s3://b/m"},
+     {"model": ("model", "s3://b/m"), "env[MODEL_NAME]": ("config", "churn")}),
+    ({"BASE_MODEL": "org/m", "MODEL_URI": "s3://b/m"},
+     {"model": ("model", "s3://b/m"), "env[BASE_MODEL]": ("model", HF_MAIN)}),
+    ({"MODEL_NAME": "churn", "MODEL_PATH": "/m", "MODEL_VERSION": "3"},
+     {"model": ("model", "file:///m@3"), "env[MODEL_NAME]": ("config", "churn")}),
+    ({"HF_MODEL_ID": "org/m", "HF_REVISION": A}, {"model": ("model", HF_A)}),
+    ({"MODEL_NAME": "org/m"}, {"model": ("model", HF_MAIN)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("variables", "expected"), VARIABLES, ids=[",".join(row[0]) for row in VARIABLES])
+def test_no_usual_variable_is_lost_beside_another(
+    variables: dict[str, str], expected: dict[str, tuple[str, str]]
+) -> None:
+    given = [{"name": name, "value": value} for name, value in variables.items()]
+    found = extracted(deployment(container("c", env=given))).slots
+    slots = {name.removeprefix("container[c]."): (slot.kind, slot.ref.canonical) for name, slot in found.items()}
+    assert {name: slot for name, slot in slots.items() if name != "image"} == expected
+
+
 SETTINGS: list[tuple[str, list[str], dict[str, tuple[str, str]]]] = [
     ("vllm/vllm-openai:v1", ["--generation-config", "vllm"], {"--generation-config": ("config", "vllm")}),
     ("vllm/vllm-openai:v1", ["--generation-config", "org/g"], {"--generation-config": ("config", "hf://org/g@main")}),
+    ("ghcr.io/ggml-org/llama.cpp:server", ["-md", "/d", "--lora", "/x", "--lora", "/y"],
+     {"--md": ("model", "file:///d"), "adapter[/x]": ("adapter", "file:///x"), "adapter[/y]": ("adapter", "file:///y")}),
     ("pytorch/torchserve:1", ["torchserve", "--models", "a=a.mar", "b=https://h.example/b.mar"],
      {"model[a]": ("model", "file://a.mar"), "model[b]": ("model", "https://h.example/b.mar")}),
     ("kserve/storage-initializer:v1", ["s3://b/x", "/x", "gs://b/y", "/y"],

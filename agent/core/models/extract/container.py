@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from agent.core.models.extract.downloads import COPY, HF_DOWNLOAD, STORAGE_INITI
 from agent.core.models.extract.seen import POD, Place, Run, Seen, from_value, reference
 from agent.core.models.extract.server import Server
 from agent.core.models.extract.settings import settings
-from agent.core.models.extract.slot import Slot, mapping, text
+from agent.core.models.extract.slot import Slot, Trait, mapping, text
 from agent.core.models.extract.written import Written
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
@@ -23,11 +23,12 @@ from agent.core.models.ref import Ref, literal, origin
 
 
 class Model(NamedTuple):
-    """What a command or a variable names, and the JSONPath of its text."""
+    """What a command or a usual *variable* of servers names, and the JSONPath of its text."""
 
     ref: Ref
     kind: Kind
     path: str
+    variable: str = ""
 
 
 def container_slots(container: Mapping[str, Any], place: Place) -> Iterator[Slot]:
@@ -48,7 +49,8 @@ def server_slots(container: Mapping[str, Any], image: str, place: Place, model: 
     models = list(_models(runs, seen)) if model else []
     if model and not models:
         models = list(_generic(container, seen))
-    if model and all(found.ref.scheme == "file" for found in models):
+        yield from _beside(models, seen)
+    if model and all(found.ref.scheme in {"file", "unknown"} for found in models):
         models = list(_delivered(seen)) or models
     yield from _named(models, place)
     yield from _caches(seen)
@@ -200,7 +202,8 @@ def _delivered(seen: Seen) -> Iterator[Model]:
     if found is not None:
         grammar = Grammar.KSERVE if seen.env.get("STORAGE_URI") == found else Grammar.GENERIC
         ref = from_value(found, grammar, seen, seen.plain(servers.GENERIC_REVISION_ENV))
-        yield Model(ref, "model", seen.written.variable(*servers.DELIVERED_ENV))
+        name = next(name for name in servers.DELIVERED_ENV if seen.env.get(name))
+        yield Model(ref, "model", seen.written.variable(name), name)
 
 
 def _caches(seen: Seen) -> Iterator[Slot]:
@@ -231,19 +234,38 @@ def _generic(container: Mapping[str, Any], seen: Seen) -> Iterator[Model]:
         path = seen.written.flag(servers.GENERIC_FLAGS, flag)
         yield Model(reference(flag, Grammar.GENERIC, seen, revision), "model", path)
         return
-    found = seen.variable(servers.GENERIC_ENV)
-    if found is not None:
-        path = seen.written.variable(*servers.GENERIC_ENV)
-        yield Model(from_value(found, Grammar.GENERIC, seen, revision), "model", path)
+    delivered = list(_delivered(seen))
+    yield from delivered
+    chosen = next((name for name in servers.GENERIC_ENV if seen.env.get(name)), None)
+    if chosen is not None and not delivered:
+        ref = from_value(seen.env[chosen], Grammar.GENERIC, seen, revision)
+        yield Model(ref, "model", seen.written.variable(chosen), chosen)
+
+
+def _beside(models: Sequence[Model], seen: Seen) -> Iterator[Slot]:
+    """The usual variables beside the one that names the model: what they mean only the server knows."""
+    if not any(found.variable for found in models):
+        return  # nothing names a model, or a flag does and wins
+    for name in servers.GENERIC_ENV:
+        value = seen.env.get(name)
+        if not value or any(found.variable == name for found in models):
+            continue
+        ref = from_value(value, Grammar.GENERIC, seen)
+        told = name in servers.NAME_ENV
+        kind: Kind = "config" if told else "model"
+        traits: frozenset[Trait] = POD | {"api-name"} if told else POD
+        if told and isinstance(value, str):
+            ref = literal(value)
+        yield Slot(f"{seen.place.base}.env[{name}]", kind, ref, seen.written.variable(name), traits)
 
 
 def _named(models: list[Model], place: Place) -> Iterator[Slot]:
     """One model is ``.model``; of several each is keyed by where it comes from, without its revision."""
     sources: dict[Kind, set[str]] = {}
-    for ref, kind, _ in models:
-        sources.setdefault(kind, set()).add(ref.canonical)
-    for ref, kind, path in models:
-        name = f"{place.base}.{kind}"
-        if len(sources[kind]) > 1:
-            name += f"[{origin(ref)}]"
-        yield Slot(name, kind, ref, path, POD)
+    for found in models:
+        sources.setdefault(found.kind, set()).add(found.ref.canonical)
+    for found in models:
+        name = f"{place.base}.{found.kind}"
+        if len(sources[found.kind]) > 1:
+            name += f"[{origin(found.ref)}]"
+        yield Slot(name, found.kind, found.ref, found.path, POD)

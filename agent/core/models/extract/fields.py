@@ -109,18 +109,19 @@ def scale(parent: Parent, *names: str, prefix: str = "") -> Iterator[Slot]:
 def image(
     parent: Parent, field: str, name: str, kind: Kind = "code-image", traits: frozenset[Trait] = POD
 ) -> Iterator[Slot]:
-    """A container image, as text or in the parts repository, tag and digest."""
+    """A container image, as text or in the parts repository, tag and digest, of which the last one is pointed at."""
     fields, path = parent
-    found = fields.get(field)
+    found, where = fields.get(field), f"{path}.{field}"
     if isinstance(found, Mapping):
-        here = f"{path}.{field}"
+        here = where
         repository, tag = text(found, "repository", here), text(found, "tag", here)
         digest = text(found, "digest", here)
         spelled = joined(repository, tag) + (f"@{digest}" if digest else "")
+        where = f"{here}.{'digest' if digest else 'tag' if tag else 'repository'}"
     else:
         spelled = text(fields, field, path)
     if spelled:
-        yield Slot(name, kind, parse(spelled, Grammar.IMAGE), f"{path}.{field}", traits)
+        yield Slot(name, kind, parse(spelled, Grammar.IMAGE), where, traits)
 
 
 def joined(repository: str, tag: str) -> str:

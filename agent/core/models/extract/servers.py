@@ -273,13 +273,16 @@ LLAMA_CPP: Final = Server(
     model_env=("LLAMA_ARG_HF_REPO", "LLAMA_ARG_MODEL_URL", "LLAMA_ARG_MODEL"),
     grammar=Grammar.LLAMA_CPP,
     file=("hf-file", "hff"),
+    adapters=("lora",),
     file_env="LLAMA_ARG_HF_FILE",
     settings={
-        "lora": Setting("adapter", reference=True),
-        "mmproj": Setting("model", reference=True),
-        "chat-template": Setting("chat-template"),
-        "chat-template-file": _TEMPLATE,
+        "mmproj": Setting("model", env="LLAMA_ARG_MMPROJ", reference=True),
+        "chat-template": Setting("chat-template", env="LLAMA_ARG_CHAT_TEMPLATE"),
+        "chat-template-file": _TEMPLATE._replace(env="LLAMA_ARG_CHAT_TEMPLATE_FILE"),
         "md": Setting("model", reference=True),
+        "model-draft": Setting("model", reference=True),
+        "hf-repo-draft": Setting("model", reference=True),
+        "hfd": Setting("model", reference=True),
         "ctx-size": _OUTPUT._replace(env="LLAMA_ARG_CTX_SIZE"),
         "c": _OUTPUT,
         "alias": _NAME,
@@ -325,14 +328,16 @@ SERVERS: Final[tuple[Server, ...]] = (
     COPY,
 )
 
-GENERIC_ENV: Final = ("MODEL_ID", "MODEL_PATH", "MODEL_NAME", "BASE_MODEL")
+GENERIC_ENV: Final = ("MODEL_ID", "HF_MODEL_ID", "MODEL_PATH", "MODEL_NAME", "BASE_MODEL")
 """Variables that name the model of a container whose server is not known, best first."""
+NAME_ENV: Final = frozenset({"MODEL_NAME"})
+"""Those of them that, beside a better one, are the name under which clients know the model."""
 DELIVERED_ENV: Final = ("STORAGE_URI", "MODEL_URI")
 """Variables that name what is put into the folder that a server loads from, best first."""
 CACHE_ENV: Final = ("HF_HUB_CACHE", "HF_HOME", "TRANSFORMERS_CACHE", "OLLAMA_MODELS")
 """Variables that name the folder in which a server looks for what it has downloaded before."""
 GENERIC_FLAGS: Final = ("model-uri", "model-id", "model-path", "model", "model-name-or-path", "storage-uri")
-GENERIC_REVISION_ENV: Final = ("MODEL_REVISION", "MODEL_VERSION", "REVISION")
+GENERIC_REVISION_ENV: Final = ("MODEL_REVISION", "HF_MODEL_REVISION", "HF_REVISION", "MODEL_VERSION", "REVISION")
 GENERIC_REVISION_FLAGS: Final = ("model-revision", "model-version", "revision")
 
 
