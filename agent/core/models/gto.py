@@ -172,13 +172,14 @@ def _is_back(event: Event) -> bool:
 def _artifact(events: Sequence[Event]) -> Artifact:
     if _ordered(events)[-1].action == "deprecate":
         return Artifact()
-    last = {version: _ordered(about)[-1] for version, about in _about(events, {"register", "deregister"}).items()}
-    versions = {version: event for version, event in last.items() if event.action == "register"}
+    last = _registrations(events)
+    versions = {version: event for (version, _), event in last.items() if event.action == "register"}
     ranked = sorted(versions, key=_rank, reverse=True)
     named: dict[str, str] = {}
-    for version in ranked:
-        named.setdefault(versions[version].tag.commit, version)
-    gone = {event.tag.commit for event in last.values() if event.action == "deregister"} - named.keys()
+    for version, commit in sorted(last, key=lambda place: _rank(place[0]), reverse=True):
+        if last[version, commit].action == "register":
+            named.setdefault(commit, version)
+    gone = {commit for _, commit in last} - named.keys()
     stages = {
         stage: held
         for stage, about in sorted(_about(events, {"assign", "unassign"}).items())
@@ -188,6 +189,16 @@ def _artifact(events: Sequence[Event]) -> Artifact:
         version: Held(versions[version].tag.commit, versions[version].tag.name, version) for version in ranked[:KEPT]
     }
     return Artifact(kept, stages)
+
+
+def _registrations(events: Sequence[Event]) -> Mapping[tuple[str, str], Event]:
+    """The last word about each version and commit: of a version at two commits, one may be taken back. In order."""
+    last: dict[tuple[str, str], Event] = {}
+    for version, about in _about(events, {"register", "deregister"}).items():
+        for event in _ordered(about):
+            last.pop((version, event.tag.commit), None)
+            last[version, event.tag.commit] = event
+    return last
 
 
 def _staged(events: Sequence[Event], named: Mapping[str, str], gone: Collection[str]) -> Held | None:

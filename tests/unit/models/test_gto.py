@@ -124,6 +124,18 @@ def test_other_tags_are_nobodys_business(name: str) -> None:
             id="registered again",
         ),
         pytest.param(
+            [tag("nn@v1.0.0", A, 1), tag("nn@v1.0.0!", A, 2), tag("nn@v1.0.0#1", B, 3), tag("nn#prod#2", A)],
+            {"v1.0.0": B},
+            {},
+            id="registered again elsewhere: what has the stage is not registered any more",
+        ),
+        pytest.param(
+            [tag("nn@v1.0.0#1", A), tag("nn@v1.0.0#2", B), tag("nn@v1.0.0#3", A), tag("nn#prod#4", B)],
+            {"v1.0.0": A},
+            {"prod": ("v1.0.0", B)},
+            id="a version at two commits: the last counts",
+        ),
+        pytest.param(
             [tag("nn@v1.0.0", A, 2), tag("nn@v1.0.0!", A, 1)], {"v1.0.0": A}, {}, id="simple tags go by their time"
         ),
         pytest.param([tag("nn@v1.0.0", A), tag("nn@v1.0.0!", A)], {}, {}, id="of no known time: what is taken back"),
