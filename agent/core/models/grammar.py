@@ -74,6 +74,11 @@ def _dispatch(text: str, grammar: Grammar, revision: str | None) -> Ref:
     return bare(Spelled(text, "", text, grammar, revision))
 
 
+def _no_address(spelled: Spelled) -> Ref:
+    """Where addresses have a scheme, or are paths."""
+    return unresolved(spelled.text, "unknown", spelled.text, MALFORMED)
+
+
 def _strip_image_scheme(text: str) -> str:
     return re.sub(r"^(?:oci|docker)(?:\+[a-z0-9.-]+)?://", "", text)
 
@@ -87,6 +92,7 @@ _REVISED: Final = frozenset({"hf-model", "hf-dataset", "modelscope", "git", "oci
 """Schemes whose parsers make the revision of a flag part of the canonical form themselves."""
 _NEVER_FILES: Final = frozenset({Grammar.OLLAMA, Grammar.MODELSCOPE, Grammar.NGC, Grammar.WANDB})
 _BARE: Final[Mapping[Grammar, Parser]] = {
+    Grammar.KSERVE: _no_address,
     Grammar.OLLAMA: hubs.ollama,
     Grammar.LLAMA_CPP: hubs.llama_cpp,
     Grammar.MODELSCOPE: hubs.modelscope,

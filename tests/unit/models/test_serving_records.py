@@ -25,6 +25,14 @@ def stored(**storage: Any) -> dict[str, Any]:
     return model(storage=storage)
 
 
+def token(secret: str) -> list[Any]:
+    return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret, "key": "t"}}}]
+
+
+def claimed(name: str) -> dict[str, Any]:
+    return {"volumes": [{"name": "weights", "persistentVolumeClaim": {"claimName": name}}]}
+
+
 def explainer(**art: Any) -> dict[str, Any]:
     return isvc({}, explainer={"art": art})
 
@@ -74,6 +82,14 @@ TABLE: list[tuple[str, Any, Any, list[Expected]]] = [
      model(confidential={"resourceId": "kbs:///a"}), model(confidential={"resourceId": "kbs:///b"}),
      [("changed", "credential", "predictor.confidential", "$.spec.predictor.model.confidential.resourceId",
        "key-broker:kbs:///a", "key-broker:kbs:///b", "apply")]),
+    ("another token of the model block", model(env=token("a")), model(env=token("b")),
+     [("changed", "credential", "predictor.env[HF_TOKEN]", "$.spec.predictor.model.env[0]", "secret://ml/a#t",
+       "secret://ml/b#t", "apply")]),
+    ("an address without a scheme is none", model(storageUri="s3://b/m"), model(storageUri="org/m"),
+     [("changed", "model", "predictor.model", "$.spec.predictor.model.storageUri", "s3://b/m", "org/m", "rollout")]),
+    ("another claim", isvc(claimed("a")), isvc(claimed("b")),
+     [("changed", "model", "predictor.volume[weights]",
+       "$.spec.predictor.volumes[0].persistentVolumeClaim.claimName", "pvc://a", "pvc://b", "rollout")]),
     ("another revision beside another artifact with one mount",
      artifacts(f"hf://o/a:{A}", "s3://b/c"), artifacts("s3://b/c", f"hf://o/a:{B}"),
      [("changed", "model", "predictor.model[/mnt/models:hf://o/a]", "$.spec.predictor.storageUris[1].uri",
@@ -132,6 +148,19 @@ def test_what_a_secret_completes_is_spelled_as_written_and_says_so() -> None:
         ("a/", False, "secret-keyed"),
         ("b/?versionId=1", False, "secret-keyed"),
     ]
+
+
+def test_a_claim_is_spelled_as_written() -> None:
+    (record,) = compare([isvc(claimed("a"))], [isvc(claimed("b"))])
+    assert record.new is not None
+    assert record.new.spelling == "b"
+
+
+@pytest.mark.parametrize("value", ["org/m", 7, True, "  "])
+def test_what_is_no_address_of_kserve_is_no_hub_id(value: object) -> None:
+    (record,) = compare([model(storageUri="s3://b/m")], [model(storageUri=value)])
+    assert record.new is not None
+    assert (record.new.scheme, record.new.unresolved) == ("unknown", "malformed")
 
 
 def test_a_version_folder_is_the_version_of_the_reference() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from agent.core.models.extract import fields, servers
 from agent.core.models.extract.container import resource_slots, server_slots
 from agent.core.models.extract.mounts import mounts_of
-from agent.core.models.extract.podspec import pod_slots
+from agent.core.models.extract.podspec import environment_slots, pod_slots
 from agent.core.models.extract.seen import POD, Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, Trait, at, mapping, mappings, text, texts
 from agent.core.models.grammar import Grammar, parse
@@ -86,6 +86,7 @@ def _block_slots(block: Mapping[str, Any], name: str, component: _Component, con
     place = Place(label, path, context, mounts, assumed)
     yield from resource_slots(block, place)
     yield from server_slots(block, image, place, model=not (uri or storage))
+    yield from environment_slots(block, path, context, label)
 
 
 def confidential(block: Mapping[str, Any], path: str, name: str) -> Iterator[Slot]:
@@ -109,9 +110,9 @@ def _runtime(block: Mapping[str, Any], model_format: Mapping[str, Any], where: _
     if version:
         ref = unresolved(version, "image-tag", f"image-tag:{version}")
         yield Slot(f"{label}.runtimeVersion", "code-image", ref, f"{path}.runtimeVersion", POD)
-    framework = text(model_format, "name", path) or ("" if name in {"model", "art"} else name)
+    framework = text(model_format, "name", f"{path}.modelFormat") or ("" if name in {"model", "art"} else name)
     if framework:
-        value = framework + (f":{found}" if (found := text(model_format, "version", path)) else "")
+        value = framework + (f":{found}" if (found := text(model_format, "version", f"{path}.modelFormat")) else "")
         yield Slot(f"{label}.modelFormat", "config", literal(value), f"{path}.modelFormat", POD | {"output"})
     protocol = text(block, "protocolVersion", path)
     if protocol:

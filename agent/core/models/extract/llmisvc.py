@@ -69,7 +69,9 @@ def _model(model: Mapping[str, Any], path: str) -> Iterator[Slot]:
                        POD | {"hot-reload"})  # fmt: skip
     for field in ("maxRank", "maxAdapters", "maxCpuAdapters"):
         if field in lora:
-            yield Slot(f"lora.{field}", "config", literal(text(lora, field, path)), f"{path}.lora.{field}", POD)
+            yield Slot(
+                f"lora.{field}", "config", literal(text(lora, field, f"{path}.lora")), f"{path}.lora.{field}", POD
+            )
 
 
 def _capacity(spec: Mapping[str, Any], path: str, prefix: str) -> Iterator[Slot]:

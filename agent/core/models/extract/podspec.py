@@ -42,7 +42,7 @@ def pod_slots(
                 if slot.kind in {"model", "adapter"} and slot.ref.scheme == "file":
                     folders.append(slot.ref.canonical.removeprefix("file://"))
                 yield slot
-            yield from _sources(container, here, context, place.base)
+            yield from environment_slots(container, here, context, place.base)
     yield from _volumes(pod, path, context, (prefix, folders))
     selector = mapping(pod, "nodeSelector", path)
     if selector:
@@ -55,7 +55,7 @@ def _selector(selector: Mapping[str, Any]) -> frozenset[Trait]:
     return POD | {"accelerator"} if any(word in str(key).lower() for key in selector for word in words) else POD
 
 
-def _sources(container: Mapping[str, Any], path: str, context: Context, base: str) -> Iterator[Slot]:
+def environment_slots(container: Mapping[str, Any], path: str, context: Context, base: str) -> Iterator[Slot]:
     """Whole ConfigMaps and Secrets that become environment, and single Secret keys."""
     for source, here in mappings(container, "envFrom", path):
         config_map = text(mapping(source, "configMapRef", here), "name", here)
@@ -96,7 +96,7 @@ def _volume(volume: Mapping[str, Any], path: str, context: Context, kind: Kind) 
     if reference := text(image, "reference", path):
         return "model", parse(reference, Grammar.IMAGE), "image.reference"
     if name := text(claim, "claimName", path):
-        return kind, opaque(f"pvc://{name}", "pvc", f"pvc://{name}"), "persistentVolumeClaim.claimName"
+        return kind, opaque(name, "pvc", f"pvc://{name}"), "persistentVolumeClaim.claimName"
     if folder := text(host, "path", path):
         return kind, opaque(folder, "hostPath", f"hostPath://{folder}"), "hostPath.path"
     if csi:
