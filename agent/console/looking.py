@@ -20,7 +20,7 @@ from agent.console.models import brought
 from agent.console.session import Session, decoded, named
 from agent.core.console.answered import answered, answered_table, begins, written
 from agent.core.console.explained import explanation, history
-from agent.core.console.facts import Rollout
+from agent.core.console.facts import Rollout, kept_runs
 from agent.core.console.screen import LEAST_WIDTH, listing, screen, summary
 from agent.core.console.table import safe
 from agent.core.objects import ObjectKey, split_api_version
@@ -64,14 +64,20 @@ async def explain(session: Session, chosen: argparse.Namespace) -> int:
 async def past(session: Session, chosen: argparse.Namespace) -> int:
     """Finished runs."""
     namespace, name = named(session, chosen.name, chosen.namespace)
-    await session.canary(namespace, name)
-    runs = await session.runs(namespace, name)
+    stored = await session.canary(namespace, name)
+    try:
+        runs, unasked = await session.runs(namespace, name), ""
+    except NoAnswerError as error:
+        runs, unasked = kept_runs(decoded(stored)), error.message
+        if not runs:
+            raise
     if chosen.output == "json":
         output.document(runs)
     elif runs:
         output.lines(history(runs, datetime.now(UTC)))
+        output.lines([f"These are the runs that the Canary keeps: {safe(unasked)}"] if unasked else ())
     else:
-        output.lines([f"the agent has seen no run of {namespace}/{name} end since it started"])
+        output.lines([f"no run of {namespace}/{name} has ended, as far as is known"])
     return 0
 
 

@@ -68,9 +68,14 @@ async def agent_behind_service(
 
 async def passes(api: str) -> float:
     """How often the agent has looked at a Canary so far."""
+    return await requests(api, "get")
+
+
+async def requests(api: str, verb: str) -> float:
+    """How many such requests the agent has made about Canaries so far."""
     async with aiohttp.ClientSession() as http, http.get(f"{api}/metrics") as answer:
         lines = (await answer.text()).splitlines()
-    wanted = ("weir_api_requests_total", 'verb="get"', 'resource="canaries"')
+    wanted = ("weir_api_requests_total", f'verb="{verb}"', 'resource="canaries"')
     return sum(float(line.rpartition(" ")[2]) for line in lines if all(part in line for part in wanted))
 
 

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from canary_agent import eventually
 from canary_cluster import NAME, Rollouts
-from cli_agent import COMMAND, LOOK, Person, agent_behind_service, passes, person
+from cli_agent import COMMAND, LOOK, Person, agent_behind_service, passes, person, requests
 
 from testbed.controlplane import ControlPlane
 from testbed.gateway import ProcessGateway
@@ -205,14 +205,44 @@ async def test_a_failed_run_is_explained_with_its_numbers(
         assert "(≥ 99%)" in explained.out
         direct = await jane.weir("rollout", "explain", name, "--server", api, "-o", "json")
         assert [judged["verdict"] for judged in direct.json["judgements"]] == ["error", "error"]
+        told = await jane.weir("rollout", "history", name, "--server", api, "-o", "json")
+        assert told.json[0]["cause"].startswith("Prometheus query failed")
     deaf = await jane.rollout("explain", name)
     assert deaf.status == 0
-    assert "The judgements are not known here: Service" in deaf.out
-    assert (await jane.rollout("history", name)).status == 1
+    assert "The judgements are those that the Canary keeps: Service" in deaf.out
+    assert f"Cause: {told.json[0]['cause']}" in deaf.out
+    assert "request-success-rate was asked as" in deaf.out
+    past = await jane.rollout("history", name)
+    assert (past.status, past.err) == (0, "")
+    assert past.out.splitlines()[1].endswith(told.json[0]["cause"])
+    assert "These are the runs that the Canary keeps: Service" in past.out
+    async with agent_behind_service(control_plane, rollouts.admin, rollouts.namespace, folder, **dead) as api:
+        await eventually(lambda: _knows(api))
+        again = await jane.weir("rollout", "explain", name, "--server", api, "-o", "json")
+        assert (again.json["unasked"], _said(again.json)) == ("", _said(direct.json))
+        kept = await jane.weir("rollout", "history", name, "--server", api, "-o", "json")
+        assert [{**run, "judgements": _said(run)} for run in kept.json] == [
+            {**run, "judgements": _said(run)} for run in told.json
+        ]
+        assert await requests(api, "patch") == 0, "what is on the Canary is not written again"
     answered = await jane.rollout("ledger", name, "--at", "0s")
     assert answered.status == 0, answered.err
     assert "The commits are not known here: Service" in answered.out, "the Canary tells the rest"
     assert answered.out.splitlines()[3].split()[:2] == ["primary", "100%"]
+
+
+async def _knows(api: str) -> bool:
+    """Whether the agent has looked at a Canary since its start."""
+    try:
+        async with aiohttp.ClientSession() as http, http.get(f"{api}/api/v1/rollouts") as answer:
+            return bool((await answer.json())["items"])
+    except aiohttp.ClientError:
+        return False  # nobody listens yet
+
+
+def _said(run: Object) -> list[Object]:
+    """The judgements of a run, but for their queries, of which one is kept."""
+    return [{**judged, "query": ""} for judged in run["judgements"]]
 
 
 async def test_what_is_not_there_is_said(rollouts: Rollouts, jane: Person, tmp_path: Path) -> None:

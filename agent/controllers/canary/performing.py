@@ -37,6 +37,7 @@ from agent.core.rollout.ownership import ANALYSING, FIELD_MANAGER
 from agent.core.rollout.plan import Hook
 from agent.core.rollout.snapshot import HookResult
 from agent.core.rollout.status import decode_status, status_patch
+from agent.core.rollout.view import Told
 from agent.core.rollout.weighing import judgements_of
 from agent.telemetry.events import EventRecorder, reference_to
 from agent.telemetry.logging import named, object_context
@@ -118,6 +119,8 @@ class Performer:
     def emit(self, tick: Tick, event: act.Emit) -> None:
         """An event, in the log, on the Canary and to whoever subscribed by hooks."""
         plan = tick.plan
+        if event.type == "Warning":
+            tick.warnings.append(Told(self._now(), event.text))
         log = named("canary").bind(**object_context("Canary", "flagger.app", plan.namespace, plan.name))
         log.info(event.text, type=event.type)
         self._events.event(

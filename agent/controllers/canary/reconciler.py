@@ -8,7 +8,7 @@ from the status, so that a weight is never judged before it had its interval.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,7 +24,7 @@ from agent.adapters.webhooks import Webhooks
 from agent.api.canary import Canary
 from agent.controllers.canary.alerts import AlertSink, SilentAlerts
 from agent.controllers.canary.analysing import Analyst
-from agent.controllers.canary.bookkeeping import keep_ledger, shortened
+from agent.controllers.canary.bookkeeping import keep_books, ledger_after, missed_run, shortened
 from agent.controllers.canary.definition import DefinitionWatch
 from agent.controllers.canary.flagger import FlaggerWatch
 from agent.controllers.canary.kinds import AUTOSCALERS, CANARIES
@@ -45,15 +45,17 @@ from agent.core.rollout.flagger import FLAGGER_RUNNING
 from agent.core.rollout.knative import is_knative, latest_name, refused_knative
 from agent.core.rollout.kserve.content import KINDS
 from agent.core.rollout.kserve.services import refused_in_place
+from agent.core.rollout.ledger import Period, decode_ledger, last_trial
 from agent.core.rollout.machine import step
 from agent.core.rollout.ownership import ANALYSING
 from agent.core.rollout.plan import Plan, Provider
 from agent.core.rollout.preparing import TARGET_TAKEN
+from agent.core.rollout.quarantine import rejected_because
 from agent.core.rollout.reading import plan_of
 from agent.core.rollout.servicetarget import refused_service
 from agent.core.rollout.snapshot import Snapshot, Stage, stage_after
 from agent.core.rollout.status import Status, decode_status, status_patch
-from agent.core.rollout.view import ChangeLookup, NamedChange, NoChanges
+from agent.core.rollout.view import ChangeLookup, NamedChange, News, NoChanges
 from agent.errors import ConfigurationError, WeirError
 from agent.runtime.controller import Done, RequeueAfter, Result
 from agent.runtime.store import Store
@@ -157,10 +159,10 @@ class CanaryReconciler:
         started = self._clock()
         try:
             tick.flagger = await self._flagger.refusal(canary)
+            await self._regain(tick)
             await self._fit(tick)
             decision, snapshot = await self._run(tick, due=due)
-            self._report(tick, snapshot)  # whoever sees the status has to find the view
-            await keep_ledger(self._client, tick, snapshot.status, self._now())
+            await self._report(tick, snapshot)
         except WeirError as error:
             return await self._failed(tick, pace, error)
         pace.failures = 0
@@ -169,6 +171,18 @@ class CanaryReconciler:
         if decision.analysed:
             self._metrics.spent(plan, self._clock() - started)
         return self._next(pace, plan, shared=snapshot.target is not None and snapshot.target.shared)
+
+    async def _regain(self, tick: Tick) -> None:
+        """Keep the last run if nobody has; before the next one begins, and all that is known of it is gone."""
+        run = missed_run(tick, self._rollouts) if not tick.flagger else None
+        if run is not None:
+            self._rollouts.add(run)
+            await self._keep(tick, decode_ledger(tick.canary.metadata.annotations))
+
+    async def _keep(self, tick: Tick, periods: Sequence[Period]) -> None:
+        name = tick.plan.namespace, tick.plan.name
+        await keep_books(self._client, tick, periods, self._rollouts.unkept(*name))
+        self._rollouts.kept(*name)
 
     async def _fit(self, tick: Tick) -> None:
         """What the cluster's definition of Canaries does not keep is left out, and told once."""
@@ -181,6 +195,7 @@ class CanaryReconciler:
 
     def _begin(self, canary: Canary, plan: Plan, raw: Object) -> Tick:
         stored = raw.get("status") or {}
+        self._rollouts.recall(plan.namespace, plan.name, canary.metadata.annotations)
         return Tick(
             canary=canary,
             plan=plan,
@@ -267,7 +282,8 @@ class CanaryReconciler:
             return RequeueAfter(longest)
         return RequeueAfter(min(max(pace.ticked + plan.interval - self._clock(), 0.0), longest))
 
-    def _report(self, tick: Tick, snapshot: Snapshot) -> None:
+    async def _report(self, tick: Tick, snapshot: Snapshot) -> None:
+        """To whoever asks, and into the books. Whoever sees the status has to find the view."""
         routes = tick.routes or tick.world.routes
         if snapshot.stage is not Stage.ROUTED and tick.routes is None:
             known = self._rollouts.get(tick.plan.namespace, tick.plan.name)
@@ -280,8 +296,17 @@ class CanaryReconciler:
             remembered = tick.canary.metadata.annotations.get(ANALYSING, "")
             snapshot = msgspec.structs.replace(snapshot, changes=tuple(remembered.splitlines()))
         snapshot = msgspec.structs.replace(snapshot, routes=routes)
-        held_back = () if snapshot.primary_matches else withheld(tick.world, tick.resolve)
-        self._rollouts.record(snapshot, tick.status, tick.judgements, held_back)
+        periods = ledger_after(tick, snapshot.status, self._now())
+        trial = last_trial(periods)
+        news = News(
+            judgements=tuple(tick.judgements),
+            warnings=tuple(tick.warnings),
+            withheld=() if snapshot.primary_matches else withheld(tick.world, tick.resolve),
+            trial=trial if trial is not None and trial.revision == tick.status.last_applied_spec else None,
+            rejected=rejected_because(tick.canary.metadata.annotations, tick.status.last_applied_spec),
+        )
+        self._rollouts.record(snapshot, tick.status, news)
+        await self._keep(tick, periods)
 
     def _named(self, tick: Tick) -> tuple[NamedChange, ...]:
         """What changed on the target since the last run began."""

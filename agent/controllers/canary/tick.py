@@ -15,6 +15,7 @@ from agent.core.rollout.judgement import Judgement
 from agent.core.rollout.plan import Plan
 from agent.core.rollout.snapshot import Answers
 from agent.core.rollout.status import Status
+from agent.core.rollout.view import Told
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,3 +39,4 @@ class Tick:
     judgements: list[Judgement] = field(default_factory=list)
     resolve: Resolve | None = None
     """Says what the target's references are known to mean."""
+    warnings: list[Told] = field(default_factory=list)

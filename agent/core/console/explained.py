@@ -37,9 +37,12 @@ def explanation(rollout: Rollout, paint: Paint) -> Iterator[str]:
         metrics = ", ".join(f"{name} {value:.6g}" for name, value in gate.metrics.items())
         yield f"Gate {safe(gate.gate)}: {mark(gate.answer, paint)} {safe(metrics)}".rstrip()
     yield from _verdict(rollout, paint)
+    yield from _told(rollout, paint)
     if rollout.judgements is None:
         yield f"The judgements are not known here: {safe(rollout.unasked)}"
         return
+    if rollout.unasked:
+        yield f"The judgements are those that the Canary keeps: {safe(rollout.unasked)}"
     yield from _judgements(rollout.judgements, paint)
 
 
@@ -48,6 +51,8 @@ def _state(rollout: Rollout) -> Iterator[str]:
         yield _UNDECIDED
     elif rollout.phase in _REST:
         yield _REST[Phase(rollout.phase)]
+    if rollout.cause:
+        yield f"Cause: {safe(rollout.cause)}"
     if rollout.message:
         yield f"Status: {safe(rollout.message)}"
     if rollout.blocked:
@@ -58,10 +63,18 @@ def _state(rollout: Rollout) -> Iterator[str]:
         yield f"Change: {safe(text)}"
 
 
+def _told(rollout: Rollout, paint: Paint) -> Iterator[str]:
+    """The warnings of the run, which outlive their events."""
+    if rollout.warnings:
+        yield ""
+    for one in rollout.warnings:
+        yield f"{paint(one.at.strftime('%H:%M:%S'), DIM)}  {safe(one.text)}"
+
+
 def _judgements(judgements: Sequence[Judged], paint: Paint) -> Iterator[str]:
     yield ""
     if not judgements:
-        yield "Nothing was judged in this run, as far as the agent knows since its start."
+        yield "Nothing was judged in this run, as far as is known."
     queries: dict[str, str] = {}
     for judged in judgements:
         yield from _judgement(judged, paint)
@@ -75,21 +88,22 @@ def _judgements(judgements: Sequence[Judged], paint: Paint) -> Iterator[str]:
 
 def history(runs: Sequence[Run], now: datetime) -> Iterator[str]:
     """Finished runs, the newest first."""
-    head = ("FINISHED", "RESULT", "TOOK", "JUDGED", "NOT PASSED", "REVISION", "CHANGE")
+    head = ("FINISHED", "RESULT", "TOOK", "JUDGED", "NOT PASSED", "REVISION", "CHANGE", "CAUSE")
     yield from table(head, (_run(run, now) for run in runs))
 
 
 def _run(run: Run, now: datetime) -> tuple[str, ...]:
     took = span((run.finished - run.started).total_seconds()) if run.finished and run.started else "-"
-    missed = sum(1 for judged in run.judgements if judged.verdict != "pass")
+    listed = sum(1 for judged in run.judgements if judged.verdict != "pass")
     return (
         f"{ago(run.finished, now)} ago" if run.finished else "-",
         run.phase,
         took,
-        str(len(run.judgements)),
-        str(missed),
+        str(max(run.checks, len(run.judgements))),
+        str(max(run.checks_not_passed, listed)),
         run.applied or "-",
         "; ".join(run.changes) or "-",
+        run.cause or "-",
     )
 
 

@@ -22,6 +22,7 @@ from agent.core.rollout.ownership import ANALYSING
 from agent.core.rollout.plan import TOTAL_WEIGHT, Plan
 from agent.core.rollout.quarantine import Withheld
 from agent.core.rollout.reading import plan_of
+from agent.core.rollout.runs import decode_runs
 from agent.core.rollout.status import BLOCKED, PROMOTED, Phase, Status
 
 _SERVED = ("model", "adapter")
@@ -64,6 +65,13 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     iteration: int = 0
 
 
+class Warned(msgspec.Struct, frozen=True):
+    """A warning that was told of a run."""
+
+    at: datetime
+    text: str
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A run as `/api/v1/rollouts` and `/api/v1/runs` have it, as far as it is shown here."""
 
@@ -78,6 +86,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     changes: tuple[str, ...] = ()
     withheld: tuple[Withheld, ...] = ()
     judgements: tuple[Judged, ...] = ()
+    checks: int = 0
+    checks_not_passed: int = 0
+    warnings: tuple[Warned, ...] = ()
+    cause: str = ""
     applied: str = ""
     message: str = ""
     started: datetime | None = None
@@ -89,10 +101,12 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     Weights in percent, `interval` in seconds. `steps` are the canary's weights on the way, empty where traffic does
     not move in steps; `wanted_iterations` is 0 there. `blocked` is reason and message of what stands in the way.
-    `judgements` is null if the agent could not be asked, and `unasked` says why. `judge` is how the run is judged;
-    `verdict`, `reason` and `findings` are those of the last check of a guarded or comparative one, and `undecided` is
-    true where such a step waits for more requests or for a person. `gates` are the evaluations that let the revision
-    pass. `withheld` are the references that Git asks for and the primary does not serve, as the agent knows them.
+    `judgements` is null if the agent could not be asked, and `unasked` says why; those of a run that is over are then
+    the ones that the Canary keeps. `cause` says why a run was rolled back, `warnings` all that was told. `judge` is
+    how the run is judged; `verdict`, `reason` and `findings` are those of the last check of a guarded or comparative
+    one, and `undecided` is true where such a step waits for more requests or for a person. `gates` are the evaluations
+    that let the revision pass. `withheld` are the references that Git asks for and the primary does not serve, as the
+    agent knows them.
     """
 
     namespace: str
@@ -128,6 +142,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     gates: tuple[Result, ...] = ()
     withheld: tuple[Withheld, ...] = ()
     judgements: tuple[Judged, ...] | None = None
+    cause: str = ""
+    warnings: tuple[Warned, ...] = ()
     unasked: str = ""
 
     @property
@@ -139,7 +155,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 def rollout(
     canary: Canary, status: Status, target: Object | None, primary: Object | None, run: Run | None, *, unasked: str = ""
 ) -> Rollout:
-    """Everything that is known. `run` is None where the agent could not be asked, for the reason `unasked`."""
+    """Everything that is known. If the agent could not be asked, for the reason `unasked`, `run` is None, and what the
+    Canary keeps of its last run counts."""
+    run = run or _rests_after(canary, status)
     plan = plan_of(canary, default_provider=run.provider if run else "kubernetes", minimum_interval=0.0)
     annotations = canary.metadata.annotations
     blocked, told = status.condition(BLOCKED), status.condition(PROMOTED)
@@ -176,9 +194,24 @@ def rollout(
         gates=tuple(one for one in decode_results(annotations) if one.revision == revision),
         withheld=run.withheld if run else (),
         judgements=run.judgements if run else None,
+        cause=run.cause if run else "",
+        warnings=run.warnings if run else (),
         unasked=unasked,
     )
     return _judged(known, status)
+
+
+def kept_runs(canary: Canary) -> list[Run]:
+    """The finished runs that the Canary keeps, the newest first."""
+    found = decode_runs(canary.metadata.annotations, canary.namespace, canary.name)
+    return msgspec.convert(msgspec.to_builtins(found[::-1]), list[Run])
+
+
+def _rests_after(canary: Canary, status: Status) -> Run | None:
+    """The run of which the status is the end, if the Canary keeps it."""
+    last = next(iter(kept_runs(canary)), None) if status.phase.resting else None
+    same = last is not None and (last.phase, last.applied) == (status.phase, status.last_applied_spec)
+    return last if same else None
 
 
 def _judged(found: Rollout, status: Status) -> Rollout:

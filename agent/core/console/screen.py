@@ -70,6 +70,8 @@ def summary(rollout: Rollout) -> str:
     parts = [f"{rollout.namespace}/{rollout.name}", rollout.phase or "not seen by an agent yet"]
     if rollout.running:
         parts += [_place(rollout), f"failed checks {rollout.failed_checks} of {rollout.threshold}"]
+    if rollout.phase == Phase.FAILED:
+        parts.append(rollout.cause)
     if rollout.paused:
         parts.append(rollout.paused)
     if rollout.blocked and not rollout.paused:
@@ -190,6 +192,7 @@ def _remarks(rollout: Rollout, paint: Paint, width: int) -> Iterator[str]:
         ("withheld", f"{one.slot}: {one.wanted}; the primary serves {one.serving or 'none'}", YELLOW)
         for one in rollout.withheld
     ]
+    told += [("cause", rollout.cause, RED)] * bool(rollout.cause)
     if rollout.suspended:
         told.append(("suspended", "spec.suspend is true: nothing moves until it is taken back", YELLOW))
     if rollout.paused:
@@ -208,7 +211,8 @@ def _remarks(rollout: Rollout, paint: Paint, width: int) -> Iterator[str]:
     if rollout.outcome:
         told.append(("answer", rollout.outcome, ""))
     if rollout.unasked:
-        told.append(("note", f"no judgements: {rollout.unasked}", DIM))
+        missing = "no judgements" if rollout.judgements is None else "judgements as the Canary keeps them"
+        told.append(("note", f"{missing}: {rollout.unasked}", DIM))
     if told:
         yield ""
     for label, text, colour in told:

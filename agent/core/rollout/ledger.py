@@ -109,7 +109,7 @@ def kept(periods: Sequence[Period], before: Status, after: Status, models: Model
     The same periods where nothing has changed, or where what changed cannot be named yet.
     """
     serving, trying = _serving(after), _trying(after)
-    if not serving or (not periods and before.phase is after.phase):
+    if not serving or (not periods and before.phase is after.phase and not trying):
         return tuple(periods)
     at = (after.last_transition_time or now).replace(microsecond=0)  # as the status is stored
     result = list(periods)
@@ -118,7 +118,8 @@ def kept(periods: Sequence[Period], before: Status, after: Status, models: Model
         return tuple(periods)
     _end_trial(result, after, serving, trying, at)
     if old is None or old.revision != serving:
-        since = at if periods or before.phase.initializing else before.last_transition_time
+        begun = before.last_transition_time if before.phase.resting else None  # else it was there before the run was
+        since = at if periods or before.phase.initializing else begun
         if old is not None:
             result[result.index(old)] = msgspec.structs.replace(old, until=at, outcome="replaced")
         result.append(Period(role="primary", revision=serving, since=since, models=_bounded(new)))
@@ -126,6 +127,11 @@ def kept(periods: Sequence[Period], before: Status, after: Status, models: Model
         result.append(Period(role="canary", revision=trying, since=at, models=_bounded(models("canary") or ())))
     _note_share(result, before.canary_weight, after.canary_weight, at)
     return _cut(result)
+
+
+def last_trial(periods: Sequence[Period]) -> Period | None:
+    """The last period of a canary, over or not."""
+    return next((period for period in reversed(periods) if period.role == "canary"), None)
 
 
 def proven(periods: Sequence[Period], references: Sequence[Reference]) -> Period | None:

@@ -96,6 +96,11 @@ def without(entries: Sequence[Rejected], promoted: Iterable[Reference]) -> tuple
     return tuple(entry for entry in entries if (entry.slot, entry.digest) not in good)
 
 
+def rejected_because(annotations: Mapping[str, str], revision: str) -> str:
+    """Why a revision was rejected, as it is noted on the Canary; empty where it is not."""
+    return next((entry.verdict for entry in decode_quarantine(annotations) if entry.revision == revision), "")
+
+
 def held(entries: Sequence[Rejected], references: Iterable[Reference]) -> Rejected | None:
     """The first entry whose reference is in its slot now."""
     present = {(reference.slot, reference.digest) for reference in references}

@@ -14,8 +14,11 @@ from agent.core.console.table import RED, YELLOW, Paint, ago, cut, safe, span, t
 from agent.core.rollout.commands import COMMAND, HANDLED, OUTCOME, PAUSED
 from agent.core.rollout.gates import RESULTS
 from agent.core.rollout.hashing import revision_checksum
+from agent.core.rollout.judgement import Judgement, Verdict
 from agent.core.rollout.quarantine import Withheld
-from agent.core.rollout.status import decode_status
+from agent.core.rollout.runs import RUNS, encode_runs
+from agent.core.rollout.status import Phase, decode_status
+from agent.core.rollout.view import RolloutView, Told
 
 NOW = datetime(2026, 11, 29, 10, 0, 5, tzinfo=UTC)
 PLAIN = Paint(False)
@@ -225,18 +228,55 @@ def test_an_explanation_has_what_the_gates_reported_of_this_revision():
     assert lines == ["Gate quality: ✓ accuracy 0.95"]
 
 
+KEPT = RolloutView(
+    namespace="elsewhere",
+    name="other",
+    target="Deployment/chat",
+    primary="Deployment/chat-primary",
+    provider="kubernetes",
+    strategy="canary",
+    phase=Phase.FAILED,
+    applied="v2:ab",
+    judgements=(Judgement(metric="errors", verdict=Verdict.FAIL, time=NOW, query="sum(errors)", value=2.0),),
+    warnings=(Told(NOW, "Halt chat.prod"), Told(NOW, "Canary failed!")),
+    cause="Halt chat.prod",
+    finished=NOW,
+)
+
+
+def test_what_the_canary_keeps_counts_where_the_agent_cannot_be_asked():
+    annotations = {RUNS: encode_runs([KEPT])}
+    found = make("Failed", annotations=annotations, unasked="no Service", lastAppliedSpec="v2:ab")
+    text = "\n".join(explanation(found, PLAIN))
+    assert "Cause: Halt chat.prod\n" in text
+    assert "10:00:05  Canary failed!" in text
+    assert "The judgements are those that the Canary keeps: no Service" in text
+    assert "sum(errors)" in text
+    assert "cause      Halt chat.prod" in shown(found)
+    assert "judgements as the Canary keeps them: no Service" in shown(found)
+    assert summary(found) == "prod/chat  Failed  Halt chat.prod"
+    run = Run(phase="Failed", applied="v2:ab", cause="Halt of the agent")
+    assert make("Failed", annotations=annotations, run=run).cause == "Halt of the agent"
+    for status in ({"phase": "Progressing"}, {"lastAppliedSpec": "v2:cd"}):
+        given = {"phase": "Failed", "lastAppliedSpec": "v2:ab", **status}
+        assert make(annotations=annotations, unasked="no Service", **given).judgements is None
+
+
 def test_history_and_listing_are_tables():
     run = Run(
         phase="Failed",
         applied="v2:ab",
         judgements=(judged("fail"), judged()),
+        checks=300,
         changes=("model a -> b",),
+        cause="Halt chat.prod",
         started=NOW - timedelta(minutes=3),
         finished=NOW - timedelta(minutes=1),
     )
     head, row = history([run], NOW)
-    assert head.split() == ["FINISHED", "RESULT", "TOOK", "JUDGED", "NOT", "PASSED", "REVISION", "CHANGE"]
-    assert row.split() == ["1m", "ago", "Failed", "2m", "2", "1", "v2:ab", "model", "a", "->", "b"]
+    assert head.split() == ["FINISHED", "RESULT", "TOOK", "JUDGED", "NOT", "PASSED", "REVISION", "CHANGE", "CAUSE"]
+    assert row.split()[:7] == ["1m", "ago", "Failed", "2m", "300", "1", "v2:ab"]
+    assert row.endswith("   model a -> b   Halt chat.prod")
     _, line = listing([make(failedChecks=1)], NOW)
     assert line.split() == ["prod", "chat", "Progressing", "20%", "1/3", "5s"]
 

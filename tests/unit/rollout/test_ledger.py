@@ -93,6 +93,21 @@ def test_a_good_model_a_bad_one_and_the_way_back() -> None:
     assert book.at(START - timedelta(days=1)) == set()
 
 
+def test_a_run_of_which_nobody_saw_the_beginning_is_in_the_ledger() -> None:
+    book = Book()
+    while book.world.status.phase is not Phase.INITIALIZED:
+        book.tick(missed=True)
+    book.world.revision = "b"
+    while book.world.status.phase is not Phase.PROGRESSING:
+        book.tick(missed=True)
+    begun = book.world.now
+    book.tick()
+    assert book.told() == [("primary", "a", ""), ("canary", "b", "")]
+    assert book.periods[0].since is None, "it was there before"
+    assert book.periods[1].since is not None
+    assert begun <= book.periods[1].since <= book.world.now
+
+
 def test_of_many_shares_the_last_are_remembered() -> None:
     book = Book(step_weight=1, max_weight=50)
     book.until(Phase.INITIALIZED)

@@ -3,15 +3,18 @@
 from datetime import timedelta
 
 import msgspec
+import pytest
 from rollout_world import START, make_plan
 
 from agent.controllers.canary.rollouts import RolloutLog
 from agent.core.rollout.actions import Weights
 from agent.core.rollout.judgement import Judgement, Verdict
+from agent.core.rollout.ledger import Period, Share
 from agent.core.rollout.snapshot import Snapshot
 from agent.core.rollout.status import Phase, Status
-from agent.core.rollout.view import HISTORY, JUDGEMENTS
+from agent.core.rollout.view import HISTORY, JUDGEMENTS, News, RolloutView, Told
 
+COUNTED, DOWN = "Rolling back chat.prod failed checks threshold reached 2", "Canary failed! Scaling down chat.prod"
 CHANGE = "model container[server].model of Deployment chat: a -> b"
 
 
@@ -23,7 +26,7 @@ class Story:
         self.status = Status()
         self.now = START
 
-    def tick(self, phase, *, applied="v2:a", weight=0, changes=(), fresh=()):
+    def tick(self, phase, *, applied="v2:a", weight=0, changes=(), fresh=(), told=(), **news):
         before, self.now = self.status, self.now + timedelta(seconds=10)
         if applied != before.last_applied_spec or phase is Phase.FAILED:
             self.status = before.synced(phase, kind="Deployment", now=self.now, applied=applied, tracked={})
@@ -36,7 +39,8 @@ class Story:
             routes=Weights(100 - weight, weight),
             changes=changes,
         )
-        return self.log.record(snapshot, self.status, fresh)
+        warnings = tuple(Told(self.now, text) for text in told)
+        return self.log.record(snapshot, self.status, News(judgements=tuple(fresh), warnings=warnings, **news))
 
     def judgement(self, verdict=Verdict.PASS):
         return Judgement(metric="errors", verdict=verdict, time=self.now, query="errors", value=1.0)
@@ -100,3 +104,53 @@ def test_what_is_inconclusive_refuses_nothing():
     doubt = msgspec.structs.replace(story.judgement(Verdict.INCONCLUSIVE), text="12 of 200 requests so far")
     story.tick(Phase.PROGRESSING, fresh=[refusal, doubt])
     assert story.log.last_refusal("prod", "chat") == "too many errors"
+
+
+def failed(*told: tuple[str, ...], rejected: str = "") -> RolloutView:
+    """A run with these warnings, tick by tick, the last of which rolls back."""
+    story = Story()
+    story.tick(Phase.INITIALIZED, told=["canary not ready"])
+    for warnings in told[:-1]:
+        story.tick(Phase.PROGRESSING, applied="v2:b", told=warnings)
+    return story.tick(Phase.FAILED, applied="v2:b", told=told[-1], rejected=rejected)
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        ([("Halt a",), ("Halt b",), (COUNTED, DOWN)], "Halt b"),
+        ([("Halt a",), ("jane asked to abort", DOWN)], "jane asked to abort"),
+        ([("Halt b",), ("Halt a",), ("Halt b",), (COUNTED, DOWN, "post-rollout hook failed")], "Halt b"),
+        (
+            [("Halt a",), ("primary not ready", "Promotion of chat failed, primary not ready")],
+            "Promotion of chat failed, primary not ready",
+        ),
+        ([(), (COUNTED, DOWN)], COUNTED),
+        ([(), (DOWN,)], "as the quarantine has it"),
+    ],
+)
+def test_why_a_run_was_rolled_back(told: list[tuple[str, ...]], cause: str):
+    view = failed(*told, rejected="as the quarantine has it")
+    assert view.cause == cause
+    assert len(view.warnings) == len({text for warnings in told for text in warnings}), "each once"
+    assert view.warnings[-1].text == told[-1][-1]
+
+
+def test_a_run_that_is_restored_is_what_the_canary_rests_after():
+    ended = failed(("Halt a",), (DOWN,))
+    log = RolloutLog()
+    log.add(ended)
+    story = Story()
+    story.log, story.status = log, Status(phase=Phase.FAILED, last_applied_spec="v2:b", last_transition_time=START)
+    rests = story.tick(Phase.FAILED, applied="v2:b")
+    assert (rests.cause, rests.warnings, rests.finished) == ("Halt a", ended.warnings, ended.finished)
+    begun = story.tick(Phase.PROGRESSING, applied="v2:c")
+    assert (begun.cause, begun.warnings, begun.finished) == ("", (), None)
+
+
+def test_a_run_that_another_process_began_has_its_time_and_shares_from_the_ledger():
+    since, story = START - timedelta(hours=1), Story()
+    trial = Period(role="canary", revision="v2:b", since=since, shares=(Share(at=since, percent=30),))
+    story.status = Status(phase=Phase.PROGRESSING, last_applied_spec="v2:b", last_transition_time=START)
+    view = story.tick(Phase.PROGRESSING, applied="v2:b", trial=trial)
+    assert (view.started, view.shares) == (since, trial.shares)
