@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import pygit2
 from canary_cluster import CRDS, FLAGGER, Rollouts
@@ -98,16 +99,27 @@ class Story:
         asked = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": self.git.head()}}}
         await self.rollouts.admin.patch(*REPOSITORY, self.rollouts.namespace, "app", asked)
 
+    async def look(self) -> None:
+        """Somebody asks for another look at the Canary."""
+        asked = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": str(time.monotonic_ns())}}}
+        await self.rollouts.admin.patch(*CANARY, self.rollouts.namespace, "chat", asked)
+
     async def annotations(self) -> dict[str, str]:
         found = await self.rollouts.get("Canary", "chat", FLAGGER)
         return dict((found or {}).get("metadata", {}).get("annotations") or {})
 
     async def result(self, *states: str) -> Object:
         """What became of the write-back."""
+        return await self._result("state", states)
 
+    async def proposal(self, state: str) -> Object:
+        """The same once there is a pull request in that state."""
+        return await self._result("proposal", (state,))
+
+    async def _result(self, field: str, wanted: tuple[str, ...]) -> Object:
         def there(found: Object | None) -> bool:
             noted = ((found or {}).get("metadata", {}).get("annotations") or {}).get("weir.dev/write-back-status")
-            return noted is not None and json.loads(noted)["state"] in states
+            return noted is not None and json.loads(noted).get(field) in wanted
 
         found = await self.rollouts.admin.wait_for(FLAGGER, "Canary", self.rollouts.namespace, "chat", there)
         assert found is not None

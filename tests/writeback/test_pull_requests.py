@@ -83,6 +83,7 @@ async def test_a_branch_is_pushed_and_a_pull_request_opened_once(rollback: Rollb
     async with RecordedApi(exchanges, HEADERS[provider]) as api:
         written = await rollback.write(policy=policy(provider, api), secret=SECRET)
         assert (written.state, written.url, written.branch) == ("proposed", PAGE, HEAD)
+        assert (written.proposal, written.settled) == ("open", False)
         assert rollback.git.head() == bad, "nobody pushes to the branch that is followed"
         assert rollback.git.read("chat.yaml", branch=HEAD).decode() == deployment(GOOD)
         assert await rollback.write(policy=policy(provider, api), secret=SECRET) == written
@@ -94,7 +95,8 @@ async def test_what_people_have_decided_stays(rollback: Rollback, provider: Prov
     rollback.git.commit({"chat.yaml": deployment(BAD)})
     async with RecordedApi([there(provider, state)], HEADERS[provider]) as api:
         written = await rollback.write(policy=policy(provider, api), secret=SECRET)
-    assert written.text.endswith(f"pull request {PAGE} is {state}")
+    assert f"pull request {PAGE} is {state}" in written.text
+    assert (written.proposal, written.settled) == (state, True)
     assert set(rollback.git.refs) == {"refs/heads/main"}
 
 

@@ -42,10 +42,8 @@ from agent.telemetry.logging import named
 Key = tuple[str, str]
 COMPONENT = "weir"
 REASON = "WriteBack"
-_AWAITING = frozenset({"refused", "declined"})
-"""A person has to do something."""
 _AGAIN = 300.0
-"""Seconds until what depends on other objects' annotations is looked at again."""
+"""Seconds until what depends on people, or on other objects' annotations, is looked at again."""
 _FIRST, _LONGEST = 2.0, 300.0
 
 
@@ -82,7 +80,7 @@ class WriteBackReconciler:
             return Done()
         revision = entries[0].revision
         known = known if known is not None and known.revision == revision else None
-        if known is not None and known.final and known.state not in _AWAITING:
+        if known is not None and known.settled:
             return Done()
         try:
             written = await self._written(canary, entries, known)
@@ -91,12 +89,14 @@ class WriteBackReconciler:
         except Moved as error:
             written = Written(revision=revision, state="dropped", text=str(error))
         except WeirError as error:
+            if known is not None and known.state == "proposed":
+                return RequeueAfter(_AGAIN)  # what became of the pull request can wait
             return await self._failed(canary, Written(revision=revision, state="failed", text=error.message))
         self._failures.pop(key, None)
         if written is None:
             return RequeueAfter(_AGAIN)
         await self._record(canary, written)
-        return RequeueAfter(_AGAIN) if written.state in _AWAITING else Done()
+        return Done() if written.settled else RequeueAfter(_AGAIN)
 
     async def _written(self, canary: Canary, entries: Sequence[Rejected], known: Written | None) -> Written | None:
         """None where nobody asks for anything to be written. A push that was declined is not tried again."""
@@ -132,7 +132,7 @@ class WriteBackReconciler:
             written = await self._parts.writer.write(task)
         except PushDeclinedError as error:
             return declined(revision, branch, policy.mode, error.message)
-        if written.state == "committed":
+        if written.state == "committed" or written.proposal == "merged":
             self._parts.wake((repository.namespace, repository.name))
         return written
 
@@ -219,10 +219,11 @@ def watch_rejections(store: Store[Canary], queue: WorkQueue[Key]) -> None:
 
 
 def _asked(canary: Canary) -> dict[str, str]:
-    """The annotations that a pass reads, and whether a result is there."""
+    """The annotations that a pass reads, whether a result is there, and when somebody asked for a pass."""
     annotations = canary.metadata.annotations
     asked = {key: value for key, value in annotations.items() if key.startswith(MODE) and key != STATUS}
-    return {**asked, QUARANTINE: annotations.get(QUARANTINE, ""), STATUS: str(STATUS in annotations)}
+    asked |= {QUARANTINE: annotations.get(QUARANTINE, ""), STATUS: str(STATUS in annotations)}
+    return {**asked, "": canary.requested_at or ""}
 
 
 def _policy(canary: Canary, repository: GitRepository) -> Policy:

@@ -33,7 +33,7 @@ from agent.core.rollout.quarantine import Rejected
 from agent.core.writeback.edits import Changed
 from agent.core.writeback.message import branch_for, commit_message, is_own
 from agent.core.writeback.policy import Policy, PolicyError
-from agent.core.writeback.result import Written
+from agent.core.writeback.result import Written, proposed
 from agent.errors import OperationError
 
 RACES = 5
@@ -123,13 +123,7 @@ class Writer:
             await self._branch(task, remote, replace(publication, branch=head, creates=True))
             title, _, text = publication.message.partition("\n\n")
             found = await self._forges.propose(where, token, head=head, base=base, title=title, text=text)
-        return Written(
-            revision=task.revision,
-            state="proposed",
-            text=f"{_what(task)}: pull request {found.url} is {found.state}",
-            branch=head,
-            url=found.url,
-        )
+        return proposed(task.revision, _what(task), head, found.url, found.state)
 
     async def _branch(self, task: Task, remote: GitRemote, publication: Publication) -> None:
         """Push the branch of a pull request; one that is our own already stays as it is."""

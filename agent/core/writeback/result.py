@@ -15,11 +15,13 @@ STATUS = "weir.dev/write-back-status"
 State = Literal["committed", "proposed", "dropped", "refused", "declined", "failed"]
 _LONGEST = 600
 """Characters of what a server says, in a text that has to fit into an event."""
-_FINAL = frozenset({"committed", "proposed", "dropped", "refused", "declined"})
+_SETTLED = frozenset({"committed", "dropped"})
+_DECIDED = frozenset({"merged", "closed"})
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`revision` is the rejected template. `text` is for people; `commit`, `branch` and `url` say what was written.
+    """`revision` is the rejected template. `text` is for people; `commit`, `branch` and `url` say what was written, and
+    `proposal` whether the pull request is open, merged or closed.
 
     committed: pushed. proposed: a pull request is there. dropped: Git no longer asks for the reference. refused: a
     person has to do something. declined: so said a hook of the server, about a push to `branch`. failed: it will be
@@ -32,12 +34,13 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     commit: str = ""
     branch: str = ""
     url: str = ""
+    proposal: str = ""
     at: Moment | None = None
 
     @property
-    def final(self) -> bool:
-        """Whether nothing more is done for this revision."""
-        return self.state in _FINAL
+    def settled(self) -> bool:
+        """Whether nothing more is done for this revision, whatever happens elsewhere."""
+        return self.state in _SETTLED or (self.state == "proposed" and self.proposal in _DECIDED)
 
     def says(self, other: Written | None) -> bool:
         """Whether this is what is known already, but for the time."""
@@ -47,6 +50,14 @@ class Written(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def decode_written(annotations: Mapping[str, str]) -> Written | None:
     """What an annotation tells; None without one, and for one that cannot be read."""
     return noted(annotations, STATUS, Written)
+
+
+def proposed(revision: str, what: str, branch: str, url: str, proposal: str) -> Written:
+    """There is a pull request, in the state `proposal`; `what` it does."""
+    text = f"{what}: pull request {url} is {proposal}"
+    if proposal == "closed":
+        text += "; it stays so, and Git still asks for what was rejected"
+    return Written(revision=revision, state="proposed", text=text, branch=branch, url=url, proposal=proposal)
 
 
 def declined(revision: str, branch: str, mode: str, said: str) -> Written:

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
 
 from agent.core.rollout.quarantine import Rejected
 from agent.core.writeback.message import branch_for, commit_message, is_own
-from agent.core.writeback.result import STATUS, Written, decode_written
+from agent.core.writeback.result import STATUS, State, Written, decode_written
 
 ENTRY = Rejected(
     slot="container[server].model",
@@ -76,8 +77,21 @@ def test_a_result_is_read_again_and_a_broken_one_is_none() -> None:
     naive = msgspec.json.encode(written).decode().replace("Z", "")
     garbage = ("", "{", "{}", "[]", "[" * 100_000, naive)
     assert [decode_written({STATUS: text}) for text in garbage] == [None] * len(garbage)
-    assert [Written(revision="", state=state, text="").final for state in ("failed", "committed", "refused")] == [
-        False,
-        True,
-        True,
-    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "proposal", "settled"),
+    [
+        ("failed", "", False),
+        ("refused", "", False),
+        ("declined", "", False),
+        ("committed", "", True),
+        ("dropped", "", True),
+        ("proposed", "", False),
+        ("proposed", "open", False),
+        ("proposed", "merged", True),
+        ("proposed", "closed", True),
+    ],
+)
+def test_what_is_looked_at_again(state: State, proposal: str, settled: bool):
+    assert Written(revision="", state=state, text="", proposal=proposal).settled is settled
