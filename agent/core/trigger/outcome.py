@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
@@ -28,6 +28,7 @@ _LONGEST = 500
 _METRICS = 50
 """How many numbers of a report a status keeps."""
 _PHASES: Mapping[str, RunState] = {"Succeeded": "Succeeded", "Failed": "Failed", "Error": "Failed"}
+_TAKEN_UP_WITHIN = timedelta(minutes=1)
 _WITH_PODS: Final[Mapping[RunKind, str]] = {
     JOB: "batch.kubernetes.io/controller-uid={uid}",
     TRAIN_JOB: "jobset.sigs.k8s.io/jobset-name={name}",
@@ -81,7 +82,7 @@ def followed(run: TriggerRun, found: Object, ended: Ended, now: datetime) -> Tri
         message=None,
     )
     if ended.state is None:
-        return replace(run, message=_cut(ended.message))
+        return replace(run, message=_cut(ended.message) or _silence(run, found, now))
     report = ended.report or Report()
     failed = ended.state == "Succeeded" and report.verdict is Answer.FAIL
     message = _joined(report.reason, ended.message)
@@ -93,6 +94,13 @@ def followed(run: TriggerRun, found: Object, ended: Ended, now: datetime) -> Tri
         verdict=str(report.verdict) if report.verdict is not None else None,
         metrics=dict(list(report.metrics.items())[:_METRICS]) or None,
     )
+
+
+def _silence(run: TriggerRun, found: Object, now: datetime) -> str | None:
+    """What is said of a run without a status: its controller is away, or what that makes of it was refused."""
+    if _mapping(found, "status") or run.started is None or now - run.started < _TAKEN_UP_WITHIN:
+        return None
+    return f"nothing has taken up the {run.kind}: see its events, and whether its controller runs for this namespace"
 
 
 def is_overdue(kind: RunKind, found: Object, run: TriggerRun, timeout: float | None, now: datetime) -> bool:

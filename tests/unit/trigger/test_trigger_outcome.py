@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -153,6 +154,17 @@ def test_a_config_map_may_hold_the_report() -> None:
     assert report.metrics == {"accuracy": 0.9}
     for data in (None, {}, {"other": REPORT}):
         assert with_config_map(ended, "results", data).message == "there is no report.json in ConfigMap results"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_nothing_takes_up_is_told_after_a_minute(kind: RunKind) -> None:
+    made: dict[str, Any] = {"metadata": {"creationTimestamp": "2026-11-29T12:00:00Z"}, "spec": {}}
+    run = msgspec.structs.replace(RUN, kind=kind.kind)
+    for seconds, status, told in ((59, {}, False), (60, {}, True), (60, {"startTime": "2026-11-29T12:00:01Z"}, False)):
+        found = {**made, "status": status}
+        now = datetime(2026, 11, 29, 12, tzinfo=UTC) + timedelta(seconds=seconds)
+        message = followed(run, found, ending(kind, found), now).message
+        assert (message or "").startswith(f"nothing has taken up the {kind.kind}: see its events") is told
 
 
 def test_only_kinds_without_a_deadline_of_their_own_are_stopped() -> None:
