@@ -91,7 +91,7 @@ def _appeared(kind: Kind, op: Operation, traits: AbstractSet[Trait], standing: b
         return "hot-reload", Reason(op, f"adapter {op}: the server can {'load' if op == 'added' else 'unload'} it")
     if kind in {"data", "pipeline", "feature-store"} and op == "added":
         return "job", Reason(kind, "new data: evaluate before it is used")
-    if standing and "pod-template" in traits and kind not in {"credential", "data"}:
+    if standing and traits & {"pod-template", "output"} and kind not in {"credential", "data"}:
         action, reason = _setting(traits) if kind in {"scale", "config"} else _row(_CONTENT[kind])
         return action, Reason(reason.code, f"{op}: {reason.message}")
     return "apply", Reason(op, f"reference {op}")

@@ -241,7 +241,8 @@ def _compare_file(change: FileChange, shared: Comparison, found: _Found) -> None
     for name in sorted(was.keys() | now.keys()):
         before, after = was.get(name), now.get(name)
         if before is None or after is None or not _same(before, after):
-            found.pairs.append(Pair(shared, key, shown, before, after, change.path))
+            standing = change.old is not None and change.new is not None
+            found.pairs.append(Pair(shared, key, shown, before, after, change.path, standing=standing))
 
 
 def _file_side(path: str, blob: Blob | None, rules: Rules) -> tuple[dict[str, Slot], Failure | None]:

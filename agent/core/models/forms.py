@@ -283,7 +283,7 @@ def _files() -> Iterator[str]:
     for name, reader in sorted(DOCUMENTS.items()):
         yield _row(f"`{name}`", summaries.get(name) or _summary(reader))
     yield _row("`*croissant*.json`", "Croissant data card: files with their digests.")
-    yield _row("`*pipeline*.yaml`, `*pipeline*.yml`", "Compiled Kubeflow pipeline: parameters, images, data.")
+    yield _row("`*.yaml`, `*.yml`", "Compiled Kubeflow pipeline: parameters, images, data.")
     yield _row("annotated tags `name@v1.2.3`, `name#stage#1`", "Registry of GTO: its latest version and its stages.")
     yield _row("`evals/**/*.json`, `results_*.json`, `*.sig`, `*.sigstore.json`, `*.intoto.jsonl`", "Evidence.")
 

@@ -213,6 +213,20 @@ ROWS: list[Row] = [
      {"params": [{"name": "data", "value": "gs://b/d"}], "pipelineRef": {"bundle": "r.example/p:1", "name": "train"}},
      {"param[data]": ("data", "gs://b/d"), "pipelineRef.bundle": ("pipeline", "oci://r.example/p:1"),
       "pipelineRef": ("pipeline", "pipeline:train")}),
+    ("tekton.dev/v1", "PipelineRun",
+     {"params": [{"name": "data", "value": "gs://b/mine"}],
+      "pipelineSpec": {
+          "params": [{"name": "data", "default": "gs://b/d"}, {"name": "epochs", "default": "3"}],
+          "tasks": [{"name": "t", "taskRef": {"resolver": "bundles", "params": [
+              {"name": "bundle", "value": "r.example/t:1"}, {"name": "name", "value": "train"}]}}],
+          "finally": [{"name": "g", "taskRef": {"resolver": "git", "params": [
+              {"name": "url", "value": "https://git.example/t.git"}, {"name": "revision", "value": "v1"}]}}]}},
+     {"param[data]": ("data", "gs://b/mine"), "param[epochs]": ("pipeline", "3"),
+      "task[t].bundle": ("pipeline", "oci://r.example/t:1"),
+      "task[g].source": ("pipeline", "https://git.example/t.git@v1")}),
+    ("tekton.dev/v1", "TaskRun",
+     {"taskSpec": {"steps": [{"name": "s", "image": "i:1"}]}},
+     {"step[s].image": ("code-image", "oci://docker.io/library/i:1")}),
     ("tekton.dev/v1", "Pipeline",
      {"tasks": [{"name": "t", "taskRef": {"bundle": "r.example/t:1"}, "params": [{"name": "p", "value": ["a"]}],
                  "taskSpec": {"steps": [{"name": "s", "image": "i:1"}]}}]},

@@ -8,6 +8,7 @@ from agent.core.models import Blob, FileChange
 from agent.core.models.extract.files import file_slots, wants
 from agent.core.models.extract.pointers import SUBMODULE, SYMLINK
 from agent.core.models.extract.slot import MalformedError
+from agent.core.models.ref import Size
 from tests.unit.models.manifests import A, B, compare, only
 
 
@@ -220,3 +221,33 @@ def test_a_project_of_mlflow_is_a_pipeline() -> None:
 def test_a_record_of_a_text_without_fields_points_at_the_whole_file(path: str, old: str, new: str) -> None:
     record = only(compare([], [], [FileChange(path, Blob(old.encode()), Blob(new.encode()))]))
     assert (record.location.json_path, record.location.file) == ("$", path)
+
+
+def test_data_sets_at_addresses_are_known_by_the_files_that_dvc_saw() -> None:
+    def locked(version: str) -> Blob:
+        return Blob(
+            b"schema: '2.0'\ndatasets:\n- {name: d, type: url, url: s3://b/p, meta: {isdir: true}, files: ["
+            b"{relpath: a.csv, meta: {version_id: %s}}, {relpath: b.csv, meta: {version_id: x}}]}\n"
+            b"- {name: one, type: url, url: s3://b/one, meta: {etag: e}}\n" % version.encode()
+        )
+
+    (record,) = compare([], [], [FileChange("dvc.lock", locked("v1"), locked("v2"))])
+    assert (record.kind, record.op, record.slot) == ("data", "changed", "dataset[d]")
+    assert record.new is not None
+    assert record.new.pinned is True
+
+
+def test_a_folder_of_files_with_versions_has_their_number_and_size() -> None:
+    text = b"outs:\n- path: d\n  files:\n  - {relpath: a, md5: %s, size: 3}\n  - {relpath: b, md5: %s, size: 4}\n"
+    (slot,) = file_slots("d.dvc", Blob(text % (b"a" * 32, b"b" * 32)))
+    assert slot.ref.size == Size(bytes=7, files=2)
+
+
+def test_a_number_format_that_comes_to_a_model_s_configuration_changes_its_answers() -> None:
+    plain, quantized = (
+        Blob(b'{"model_type": "llama"%s}' % more) for more in (b"", b', "quantization_config": {"bits": 4}')
+    )
+    (record,) = compare([], [], [FileChange("m/config.json", plain, quantized)])
+    assert (record.kind, record.op, record.action) == ("quantization", "added", "rollout")
+    (new,) = [r for r in compare([], [], [FileChange("m/config.json", None, quantized)]) if r.kind == "quantization"]
+    assert (new.op, new.action) == ("added", "apply")

@@ -58,9 +58,11 @@ FILES: list[tuple[str, str, dict[str, tuple[str, str]]]] = [
      {"model": ("model", "m ./w"), "version": ("config", "1.2.0"), "datasets[train]": ("data", "./d.csv"),
       "code[./src]": ("code-image", "./src")}),
     ("feast/feature_store.yaml", ("project: p\nprovider: local\nregistry: {registry_type: file, path: s3://b/registry.db}\n"
-                                 "online_store: {type: redis, connection_string: 'hunter2'}\n"),
+                                 "online_store: {type: redis, connection_string: 'hunter2'}\n"
+                                 "offline_store: {type: bigquery, dataset: features, password: hunter2}\n"),
      {"registry": ("feature-store", "s3://b/registry.db"), "project": ("feature-store", "p"),
-      "provider": ("feature-store", "local"), "online_store": ("feature-store", "redis")}),
+      "provider": ("feature-store", "local"), "online_store": ("feature-store", "redis"),
+      "offline_store": ("feature-store", "bigquery"), "offline_store.dataset": ("feature-store", "features")}),
     ("b/bentofile.yaml", "service: s:svc\nmodels: ['iris:latest', {tag: 'x:1'}]\n",
      {"model[iris]": ("model", "bento://iris:latest"), "model[x]": ("model", "bento://x:1")}),
     ("Modelfile", 'FROM llama3:8b\nADAPTER ./sql.gguf\nPARAMETER temperature 0.2\nSYSTEM """Be brief."""\n',
@@ -69,6 +71,13 @@ FILES: list[tuple[str, str, dict[str, tuple[str, str]]]] = [
     ("d/croissant.json", (f'{{"distribution": [{{"name": "a", "contentUrl": "https://h.ex/a", "sha256": "{SHA}"}}, '
                          '{"name": "b", "contentUrl": "s3://b/k"}]}'),
      {"distribution[a]": ("data", f"croissant:sha256:{SHA}"), "distribution[b]": ("data", "s3://b/k")}),
+    ("d/metadata.json", (f'{{"conformsTo": "http://mlcommons.org/croissant/1.0", '
+                        f'"distribution": [{{"name": "a", "sha256": "{SHA}"}}]}}'),
+     {"distribution[a]": ("data", f"croissant:sha256:{SHA}")}),
+    ("app/metadata.json", '{"distribution": [{"name": "a", "contentUrl": "s3://b/k"}]}', {}),
+    ("train/train.yaml", PIPELINE,
+     {"param[data]": ("data", "s3://b/d"), "executor[exec-train].image": ("code-image", "oci://docker.io/library/t:1")}),
+    ("train/nested.yaml", "spec:\n" + "".join(f"  {line}\n" for line in PIPELINE.splitlines()), {}),
     ("train/my_pipeline.yaml", PIPELINE + "---\nplatforms: {kubernetes: {}}\n",
      {"param[data]": ("data", "s3://b/d"), "executor[exec-train].image": ("code-image", "oci://docker.io/library/t:1")}),
     ("tf/models.config", TF_SERVING,

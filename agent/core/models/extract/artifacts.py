@@ -89,6 +89,10 @@ def kitfile(data: bytes, path: str) -> Iterator[Slot]:
             yield Slot(f"{field}[{text(item, 'name', here) or where}]", kind, literal(where), here)
 
 
+_FEATURES_PLACE: Final = ("dataset", "database", "db_schema", "schema", "project_id", "table_name", "region")
+"""Settings of Feast's stores that tell where features are. Others may hold passwords."""
+
+
 def feature_store(data: bytes, path: str) -> Iterator[Slot]:
     """Feast ``feature_store.yaml``."""
     root = document.load(data, path)
@@ -104,6 +108,9 @@ def feature_store(data: bytes, path: str) -> Iterator[Slot]:
         yield from fields.value(
             inner, "type" if isinstance(store, Mapping) else name, name, "feature-store", fields.NONE
         )
+        if isinstance(store, Mapping):
+            yield from fields.uri(inner, "path", f"{name}.path", "feature-store", traits=fields.NONE)
+            yield from fields.values(inner, _FEATURES_PLACE, f"{name}.", "feature-store", fields.NONE)
 
 
 def croissant(data: bytes, path: str) -> Iterator[Slot]:
@@ -118,6 +125,12 @@ def croissant(data: bytes, path: str) -> Iterator[Slot]:
             yield Slot(f"distribution[{name}]", "data", ref, here)
         elif url:
             yield Slot(f"distribution[{name}]", "data", parse(url), here)
+
+
+def data_card(data: bytes, path: str) -> Iterator[Slot]:
+    """The same, if the file says that it is one."""
+    if b"mlcommons.org/" in data:
+        yield from croissant(data, path)
 
 
 def bentofile(data: bytes, path: str) -> Iterator[Slot]:
@@ -164,12 +177,12 @@ def modelfile(data: bytes, path: str) -> Iterator[Slot]:
         yield Slot(word.lower(), kind, literal(bounded(block)), path, frozenset({"output"}))
 
 
-_COMPILED: Final = (b"deploymentSpec:", b"pipelineInfo:")
+_COMPILED: Final = tuple(re.compile(rb"^%s:" % field, re.MULTILINE) for field in (b"deploymentSpec", b"pipelineInfo"))
 
 
 def kubeflow_pipeline(data: bytes, path: str) -> Iterator[Slot]:
-    """A pipeline as the Kubeflow compiler writes it. Other files of such a name say nothing here."""
-    if all(mark in data for mark in _COMPILED):
+    """A pipeline as the Kubeflow compiler writes it. Other YAML says nothing here."""
+    if all(mark.search(data) for mark in _COMPILED):
         # What platforms need stands in a second document.
         first = re.split(rb"^---[ \t]*\r?$", data.removeprefix(b"---"), maxsplit=1, flags=re.MULTILINE)[0]
         yield from compiled(document.load(first, path), "$")
@@ -200,6 +213,7 @@ DOCUMENTS: Final[dict[str, Reader]] = {
     "config.pbtxt": triton_config,
     "models.config": served_models,
     "croissant.json": croissant,
+    "metadata.json": data_card,
     "generation_config.json": partial(whole, "config"),
     "chat_template.jinja": partial(whole, "chat-template"),
     "chat_template.json": partial(whole, "chat-template"),
@@ -218,7 +232,7 @@ def reader_by_pattern(folder: str, name: str) -> Reader | None:
     """The reader of files that are known by their place or by a part of their name."""
     if name.endswith(".json") and ("croissant" in name):
         return croissant
-    if name.endswith((".yaml", ".yml")) and "pipeline" in name:
+    if name.endswith((".yaml", ".yml")):
         return kubeflow_pipeline
     evidence = re.fullmatch(r"results_.*\.json|.*\.(?:intoto\.jsonl|sigstore\.json|sig)", name)
     if evidence or (name.endswith(".json") and "evals" in folder.split("/")):

@@ -73,10 +73,23 @@ def dvc_lock(document: Mapping[str, Any]) -> Iterator[Slot]:
 
 def _dataset(entry: Mapping[str, Any], path: str) -> Iterator[Slot]:
     name, url = text(entry, "name", path), redact(text(entry, "url", path))
-    lock = text(entry, "rev_lock", path) or text(entry, "version", path)
+    lock = text(entry, "rev_lock", path) or text(entry, "version", path) or _version_of(entry, path)
     canonical = f"{url}@{lock}" if lock else url
     identity = Identity(revision=lock) if lock else Identity(unresolved="offline")
     yield Slot(f"dataset[{name}]", "data", Ref(canonical, "dvc", canonical, bool(lock), identity), path)
+
+
+def _version_of(entry: Mapping[str, Any], path: str) -> str:
+    """What a data set at an address was when it was locked: its files one by one, or the only one."""
+    listed = sorted(
+        f"{text(file, 'relpath', here)}={_meta_of(file, here)}" for file, here in mappings(entry, "files", path)
+    )
+    return _sha256("\n".join(listed)) if listed else _meta_of(entry, path)
+
+
+def _meta_of(entry: Mapping[str, Any], path: str) -> str:
+    meta, here = mapping(entry, "meta", path), f"{path}.meta"
+    return next(filter(None, (text(meta, field, here) for field in ("md5", "etag", "checksum", "version_id"))), "")
 
 
 def _tracked(entry: Mapping[str, Any], path: str, word: str) -> Slot:
@@ -85,8 +98,7 @@ def _tracked(entry: Mapping[str, Any], path: str, word: str) -> Slot:
     if not name:
         raise MalformedError(path, "has no path")
     algorithm, value = _hash_of(entry, path)
-    size = Size(bytes=_count(entry, "size", path), files=_count(entry, "nfiles", path))
-    size_or_none = size if size != Size() else None
+    size = _size_of(entry, path)
     slot = f"{word}[{name}]"
     if not value:
         # Cloud-versioned folders list their files one by one; outputs that were never pushed have no hash at all.
@@ -98,7 +110,7 @@ def _tracked(entry: Mapping[str, Any], path: str, word: str) -> Slot:
     strength = "etag" if algorithm == "etag" else "sha256" if algorithm in {"listing", "sha256"} else "md5"
     digest = Digest(algorithm, value, "listing" if folder else "object", strength)
     canonical = f"dvc:{algorithm}:{value}"
-    return Slot(slot, "data", Ref(name, "dvc", canonical, True, Identity(revision=value), digest, size_or_none), path)
+    return Slot(slot, "data", Ref(name, "dvc", canonical, True, Identity(revision=value), digest, size), path)
 
 
 def _hash_of(entry: Mapping[str, Any], path: str) -> tuple[str, str]:
@@ -126,6 +138,15 @@ def _written(parent: Mapping[str, Any], fields: Iterable[str], path: str) -> Non
 
 def _count(entry: Mapping[str, Any], field: str, path: str) -> int | None:
     return whole(text(entry, field, path))
+
+
+def _size_of(entry: Mapping[str, Any], path: str) -> Size | None:
+    sizes = [_count(file, "size", here) for file, here in mappings(entry, "files", path)]
+    known = [size for size in sizes if size is not None]
+    if sizes and len(known) == len(sizes):
+        return Size(bytes=sum(known), files=len(sizes))
+    size = Size(bytes=_count(entry, "size", path), files=_count(entry, "nfiles", path) or len(sizes) or None)
+    return size if size != Size() else None
 
 
 def _sha256(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from agent.core.models.extract import fields
@@ -11,7 +12,7 @@ from agent.core.models.extract.document import canonical
 from agent.core.models.extract.mounts import Mounts
 from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, mappings, text
-from agent.core.models.grammar import parse
+from agent.core.models.grammar import Grammar, parse
 from agent.core.models.ref import literal
 from agent.core.models.rendered import Object
 
@@ -84,20 +85,45 @@ def _address(artifact: Mapping[str, Any], path: str) -> tuple[str, str]:
 def tekton(obj: Object, context: Context) -> Iterator[Slot]:
     """Parameters, steps and bundles of Tekton tasks, pipelines and runs."""
     spec, path = at(obj, "spec")
+    yield from _tekton(spec, path, context)
+    # A run may hold the whole of what it runs; what it says itself wins over the defaults in there.
+    for field in ("pipelineSpec", "taskSpec"):
+        yield from _tekton(mapping(spec, field, path), f"{path}.{field}", context)
+
+
+def _tekton(spec: Mapping[str, Any], path: str, context: Context) -> Iterator[Slot]:
     for parameter, here in mappings(spec, "params", path):
         yield from _parameter(parameter, here)
     for field in ("taskRef", "pipelineRef"):
         reference = (mapping(spec, field, path), f"{path}.{field}")
-        yield from fields.image(reference, "bundle", f"{field}.bundle", "pipeline")
+        yield from _from_elsewhere(reference, f"{field}.")
         yield from fields.named(reference, "name", field, field.removesuffix("Ref"), "pipeline")
-    for task, here in mappings(spec, "tasks", path):
+    for task, here in chain(mappings(spec, "tasks", path), mappings(spec, "finally", path)):
         label = f"task[{text(task, 'name', here) or 'unnamed'}]."
         for parameter, inner in mappings(task, "params", here):
             yield from _parameter(parameter, inner, label)
-        reference = (mapping(task, "taskRef", here), f"{here}.taskRef")
-        yield from fields.image(reference, "bundle", f"{label}bundle", "pipeline")
+        yield from _from_elsewhere((mapping(task, "taskRef", here), f"{here}.taskRef"), label)
         yield from _steps(mapping(task, "taskSpec", here), f"{here}.taskSpec", label, context)
     yield from _steps(spec, path, "", context)
+
+
+def _from_elsewhere(reference: fields.Parent, label: str) -> Iterator[Slot]:
+    """A task or pipeline out of a bundle, or of what one of Tekton's resolvers fetches (bundles, git, http)."""
+    found, path = reference
+    yield from fields.image(reference, "bundle", f"{label}bundle", "pipeline")
+    resolver = text(found, "resolver", path)
+    given = {
+        text(parameter, "name", here): (value, f"{here}.value")
+        for parameter, here in (mappings(found, "params", path) if resolver else ())
+        if isinstance(value := parameter.get("value"), str)
+    }
+    if resolver == "bundles" and "bundle" in given:
+        bundle, here = given["bundle"]
+        yield Slot(f"{label}bundle", "pipeline", parse(bundle, Grammar.IMAGE), here)
+    elif resolver in {"git", "http"} and "url" in given:
+        url, here = given["url"]
+        revision, _ = given.get("revision", ("", ""))
+        yield Slot(f"{label}source", "pipeline", parse(url, revision=revision), here)
 
 
 def _steps(spec: Mapping[str, Any], path: str, label: str, context: Context) -> Iterator[Slot]:
