@@ -42,8 +42,8 @@ def redact(text: str) -> str:
         text = _SIGNATURE.sub(rf"\1{HIDDEN}", text)
     head, sep, tail = text.partition("://")
     schemes = frozenset(head.lower().split("+"))
-    if "@" in tail and schemes & _NETWORK and not schemes & _CONTAINERS:
-        if slashed := _SLASHED.match(text, len(head)):
+    if "@" in tail and not schemes & _CONTAINERS:
+        if schemes & _NETWORK and (slashed := _SLASHED.match(text, len(head))):
             return f"{head}{sep}{HIDDEN}@{text[slashed.end() :]}"
         authority, slash, rest = tail.partition("/")
         # "name@sha256:..." without a path is a digest, and "table@v7" a version: neither is a password.
@@ -51,7 +51,8 @@ def redact(text: str) -> str:
         pin = host.startswith(("sha256:", "sha512:")) or (
             not slash and schemes & _TABLES and _TABLE_PIN.fullmatch(authority)
         )
-        if at and user and not pin:
+        # A user alone may be a name, and what follows its version, in schemes that nobody knows.
+        if at and user and not pin and (schemes & _NETWORK or ":" in user):
             return f"{head}{sep}{HIDDEN}@{host}{slash}{rest}"
     return text
 

@@ -14,7 +14,7 @@ from agent.core.models.extract.slot import Slot, mapping, mappings, text
 from agent.core.models.extract.tfserving import served_models
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
-from agent.core.models.redact import bounded
+from agent.core.models.redact import bounded, redact
 from agent.core.models.ref import Digest, Identity, Ref, Size, literal
 
 Reader = Callable[[bytes, str], Iterable[Slot]]
@@ -169,7 +169,7 @@ def modelfile(data: bytes, path: str) -> Iterator[Slot]:
         if word.upper() == "FROM":
             yield Slot("model", "model", parse(target, Grammar.OLLAMA), path)
         else:
-            yield Slot(f"adapter[{target}]", "adapter", parse(target, Grammar.OLLAMA), path)
+            yield Slot(f"adapter[{redact(target)}]", "adapter", parse(target, Grammar.OLLAMA), path)
     for name, value in _PARAMETER.findall(written):
         yield Slot(f"parameter[{name}]", "config", literal(bounded(value)), path, frozenset({"output"}))
     for word, block in _BLOCK.findall(written):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from agent.core.digits import whole
+from agent.core.models.confidential import without_secrets
 from agent.core.models.extract.document import canonical
 from agent.core.models.extract.slot import MalformedError, Slot, mapping, mappings, text
 from agent.core.models.redact import bounded, redact
@@ -30,7 +31,7 @@ def dvc_file(document: Mapping[str, Any]) -> Iterator[Slot]:
         yield _tracked(out, here, "out")
     for dep, here in mappings(document, "deps", "$"):
         repo = mapping(dep, "repo", here)
-        name = text(dep, "path", here) or "import"
+        name = redact(text(dep, "path", here)) or "import"
         if repo:
             url, rev = redact(text(repo, "url", here)), text(repo, "rev_lock", here) or text(repo, "rev", here)
             pinned = bool(re.fullmatch(r"[0-9a-f]{40}", rev))
@@ -62,9 +63,9 @@ def dvc_lock(document: Mapping[str, Any]) -> Iterator[Slot]:
                 yield slot._replace(name=f"stage[{name}].{slot.name}")
         params = mapping(stage, "params", here)
         for source in sorted(params, key=str):
-            value = bounded(canonical(params[source], f"{here}.params"))
+            value = bounded(canonical(without_secrets(params[source]), f"{here}.params"))
             yield Slot(f"stage[{name}].params[{source}]", "pipeline", literal(value), f"{here}.params")
-        command = stage["cmd"]
+        command = without_secrets(stage["cmd"])
         shown = bounded(command if isinstance(command, str) else canonical(command, f"{here}.cmd"))
         yield Slot(f"stage[{name}].cmd", "pipeline", literal(shown), f"{here}.cmd")
     for entry, here in mappings(document, "datasets", "$"):
@@ -94,7 +95,7 @@ def _meta_of(entry: Mapping[str, Any], path: str) -> str:
 
 def _tracked(entry: Mapping[str, Any], path: str, word: str) -> Slot:
     """One path with the hash that DVC recorded for it."""
-    name = text(entry, "path", path)
+    name = redact(text(entry, "path", path))
     if not name:
         raise MalformedError(path, "has no path")
     algorithm, value = _hash_of(entry, path)
@@ -157,11 +158,11 @@ def dvc_yaml(document: Mapping[str, Any]) -> Iterator[Slot]:
     """Stages and artifacts as they are written: what the lock file will be made from."""
     stages = mapping(document, "stages", "$")
     for name in sorted(stages, key=str):
-        value = bounded(canonical(stages[name], f"$.stages.{name}"))
+        value = bounded(canonical(without_secrets(stages[name]), f"$.stages.{name}"))
         yield Slot(f"stage[{name}]", "pipeline", literal(value), f"$.stages.{name}")
     artifacts = mapping(document, "artifacts", "$")
     for name in sorted(artifacts, key=str):
-        value = bounded(canonical(artifacts[name], f"$.artifacts.{name}"))
+        value = bounded(canonical(without_secrets(artifacts[name]), f"$.artifacts.{name}"))
         yield Slot(f"artifact[{name}]", "pipeline", literal(value), f"$.artifacts.{name}")
     for entry, here in mappings(document, "datasets", "$"):
         rev = text(entry, "rev", here)

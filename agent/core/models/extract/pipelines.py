@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
+from agent.core.models.confidential import is_secret_name, told, without_secrets
 from agent.core.models.extract import fields
 from agent.core.models.extract.container import container_slots
 from agent.core.models.extract.document import canonical
@@ -53,13 +54,17 @@ def _parameter(parameter: Mapping[str, Any], path: str, prefix: str = "") -> Ite
     value = parameter.get("value", parameter.get("default"))
     if value is None:
         return
-    shown = value if isinstance(value, str) else canonical(value, f"{path}.value")
-    name = f"{prefix}param[{text(parameter, 'name', path)}]"
+    called = text(parameter, "name", path)
+    name = f"{prefix}param[{called}]"
+    if is_secret_name(called) and isinstance(value, str):
+        yield from fields.concealed(({called: value}, path), called, name)
+        return
+    shown = value if isinstance(value, str) else canonical(without_secrets(value), f"{path}.value")
     # An address among the parameters is what the pipeline works on; anything else is a setting of it.
     if "://" in shown and not any(character.isspace() for character in shown):
         yield Slot(name, "data", parse(shown), f"{path}.value")
     else:
-        yield Slot(name, "pipeline", literal(shown), f"{path}.value")
+        yield Slot(name, "pipeline", literal(told(shown)), f"{path}.value")
 
 
 def _artifacts(parent: Mapping[str, Any], path: str, label: str) -> Iterator[Slot]:

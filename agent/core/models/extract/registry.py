@@ -25,6 +25,7 @@ from agent.core.models.extract import (
     workloads,
 )
 from agent.core.models.extract.slot import Context, Extractor, MalformedError, Slot
+from agent.core.models.redact import redact_within
 from agent.core.models.rendered import Object
 from agent.core.objects import split_api_version
 
@@ -80,6 +81,11 @@ def extractors_for(obj: Object, context: Context) -> Iterator[tuple[str, Extract
         yield "pods", workloads.unknown
 
 
+def _nameable(slot: Slot) -> Slot:
+    """A slot that is named after an address, without the credentials in it."""
+    return slot._replace(name=redact_within(slot.name)) if "://" in slot.name else slot
+
+
 def extract(obj: Object, context: Context) -> Extracted:
     """All slots of *obj*. Never raises: an extractor that fails is listed and the others go on."""
     slots: dict[str, Slot] = {}
@@ -94,7 +100,7 @@ def extract(obj: Object, context: Context) -> Extracted:
             failures.append(Failure(name, error.path, str(error)))
         except Exception as error:  # noqa: BLE001 - one unreadable object must not hide the changes of the others
             failures.append(Failure(name, "$", f"cannot be read ({type(error).__name__})"))
-    found: Sequence[Slot] = list(slots.values())
+    found: Sequence[Slot] = [_nameable(slot) for slot in slots.values()]
     try:
         if declared.any_declared(obj):
             found = declared.annotate(obj, declared.override(slots.values(), declarations))

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from agent.core.models.confidential import is_secret_name
 from agent.core.models.extract import fields
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, mappings, text
 from agent.core.models.grammar import Grammar, parse
@@ -41,9 +42,15 @@ def model(obj: Object, context: Context) -> Iterator[Slot]:
         yield from fields.named(inner, "pipelineRef", f"{block}.pipeline", "pipeline", "pipeline")
         yield from fields.value(inner, "type", f"{block}.type")
     for parameter, here in mappings(spec[0], "parameters", spec[1]):
-        yield from fields.value((parameter, here), "value", f"parameter[{text(parameter, 'name', here)}]")
+        yield from _parameter(parameter, here, "")
     yield from fields.value(spec, "memory", "memory", "scale", fields.NONE)
     yield from fields.scale(spec, "replicas", "minReplicas", "maxReplicas")
+
+
+def _parameter(parameter: Mapping[str, object], path: str, label: str) -> Iterator[Slot]:
+    name = text(parameter, "name", path)
+    made = fields.concealed if is_secret_name(name) else fields.value
+    yield from made((parameter, path), "value", f"{label}parameter[{name}]")
 
 
 def experiment(obj: Object, _: Context) -> Iterator[Slot]:
@@ -83,7 +90,7 @@ def _graph(root: Mapping[str, object], path: str, label: str, context: Context) 
         yield from fields.secret(parent, "envSecretRefName", f"{base}.secret", context.namespace)
         yield from fields.image(parent, "storageInitializerImage", f"{base}.storageInitializer")
         for parameter, inner in mappings(node, "parameters", here):
-            yield from fields.value((parameter, inner), "value", f"{base}.parameter[{text(parameter, 'name', inner)}]")
+            yield from _parameter(parameter, inner, f"{base}.")
         open_nodes.extend(mappings(node, "children", here))
 
 
