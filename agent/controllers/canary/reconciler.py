@@ -7,6 +7,7 @@ from the status, so that a weight is never judged before it had its interval.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -231,7 +232,7 @@ class CanaryReconciler:
                 changes=changes,
                 quarantined=reason_to_hold(tick.canary, tick.world),
                 content_changed=changes_content(tick.world, tick.status, tick.resolve),
-                reworded=rewording(tick.world, tick.status, labels, tick.resolve),
+                reworded=await asyncio.to_thread(rewording, tick.world, tick.status, labels, tick.resolve),
                 selector_labels=labels,
             )
             target = snapshot.target

@@ -1,6 +1,7 @@
 """A new revision that says the same in other words: when it is one, and that nothing else hides behind it."""
 
 import copy
+from difflib import SequenceMatcher
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agent.core.models import ChangeRecord, Ref, RenderedSet, changes
+from agent.core.models.extract.declared import slug
 from agent.core.models.meanings import Known, meanings
 from agent.core.models.ref import Digest, Identity
+from agent.core.rollout import rewording
 from agent.core.rollout.rewording import WORDS, reworded
 
 OLD, NEW = "1" * 40, "2" * 40
@@ -72,6 +75,18 @@ MOUNTED = {
 }
 FROM_FILE = deployment("serve", "--config", "/etc/vllm/config.yaml", **MOUNTED)
 
+LONG = "".join(f"key{number}: {number}\n" for number in range(2000))
+PLAIN = deployment("--model=acme/chat")
+
+
+def noted(obj: dict, **annotations: str) -> dict:
+    found = copy.deepcopy(obj)
+    found["spec"]["template"]["metadata"]["annotations"] = {
+        f"weir.dev/{key}": text for key, text in annotations.items()
+    }
+    return found
+
+
 SAME = {
     "a commit that touches the card": (
         [deployment("--model=acme/chat", f"--revision={OLD}")],
@@ -108,6 +123,16 @@ SAME = {
     "in a config file": (
         [FROM_FILE, config(f"model: acme/chat\nrevision: '{OLD}'\nport: 80\n")],
         [FROM_FILE, config(f"model: acme/chat\nrevision: '{NEW}'\nport: 80\n")],
+        CARD,
+    ),
+    "in words more at the end of a script": (
+        [script("exec vllm serve acme/chat")],
+        [script(f"exec vllm serve acme/chat --revision {OLD}")],
+        CARD,
+    ),
+    "in a file that is long": (
+        [FROM_FILE, config(f"model: acme/chat\n{LONG}revision: '{OLD}'\n")],
+        [FROM_FILE, config(f"model: acme/chat\n{LONG}revision: '{NEW}'\n")],
         CARD,
     ),
     "an adapter in JSON": (
@@ -205,6 +230,24 @@ OTHER = {
         [deployment("--model=acme/chat", "--override=a b")],
         [deployment("--model=acme/chat", "--override=a  b")],
     ),
+    "a known setting that is written in another way": (
+        [deployment("--model=acme/chat", f"--revision={OLD}", "--trust-remote-code")],
+        [deployment("--model=acme/chat", f"--revision={NEW}", "--trust-remote-code=true")],
+    ),
+    "another way to start it, no reference in other words": (
+        [deployment("serve", "acme/chat")], [deployment("--model", "acme/chat")]
+    ),
+    "another way to start it beside other words": (
+        [deployment(command=["vllm", "serve", "acme/chat", "--revision", OLD])],
+        [deployment("serve", "acme/chat", "--revision", NEW)],
+    ),
+    "a digest that somebody vouches for, so that pods are replaced": (
+        [PLAIN], [noted(PLAIN, **{f"model-digest.{slug(SLOT)}": "sha256:" + "5" * 64})]
+    ),
+    "another digest that somebody vouches for": (
+        [noted(PLAIN, **{f"model-digest.{slug(SLOT)}": "sha256:" + "5" * 64})],
+        [noted(PLAIN, **{f"model-digest.{slug(SLOT)}": "sha256:" + "6" * 64})],
+    ),
     "no difference at all": ([deployment("--model=acme/chat")], [deployment("--model=acme/chat")]),
     "more words than anybody looks at": (
         [deployment("--model=acme/chat", f"--revision={OLD}", *(f"--a{n}=1" for n in range(WORDS)))],
@@ -217,6 +260,32 @@ OTHER = {
 def test_whatever_else_differs_makes_it_a_new_revision(case: str) -> None:
     before, after = OTHER[case]
     assert reworded(before, after, known({**CARD, **IMAGE})) == (), case
+
+
+@pytest.mark.parametrize("line", ["a b: {}\n", "'{}', "])
+def test_long_texts_are_not_compared_word_by_word(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That takes the square of their length, at each look, and nothing else is done meanwhile."""
+    compared = []
+
+    def watched(junk: None, ones: list[str], others: list[str], *, autojunk: bool) -> SequenceMatcher[str]:
+        compared.append(max(len(ones), len(others)))
+        return SequenceMatcher(junk, ones, others, autojunk=autojunk)
+
+    monkeypatch.setattr(rewording, "SequenceMatcher", watched)
+    sides = ["".join(line.format(2 * number + odd) for number in range(5000)) for odd in (0, 1)]
+    before = [deployment("--model=acme/chat", f"--revision={OLD}"), config(sides[0])]
+    after = [deployment("--model=acme/chat", f"--revision={NEW}"), config(sides[1])]
+    assert reworded(before, after, known(CARD)) == ()
+    assert compared
+    assert max(compared) <= rewording.SPAN
+
+
+def test_files_are_not_read_again_and_again_for_ever() -> None:
+    """Each trial reads all of them."""
+    sides = [
+        [FROM_FILE, config(f"model: acme/chat\nrevision: '{one}'\n#{'x' * rewording.BYTES}")] for one in (OLD, NEW)
+    ]
+    assert reworded(*sides, known(CARD)) == ()
 
 
 def leaves(value: Any, path: tuple = ()) -> list[tuple]:
