@@ -1,19 +1,13 @@
-"""Knative Services: revisions are split, nothing is copied.
+"""Knative Services: revisions are split, nothing is copied."""
 
-Knative is not here: a few lines of this file make revisions as its controller does.
-"""
-
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from canary_agent import canary_agent, eventually
 from canary_cluster import FLAGGER, NAME, Rollouts
 from flagger_left import status
 from foreign_crds import KNATIVE, KNATIVE_API, serve
+from knative_world import canary, controller, service
 
 from agent.adapters.kube.client import KubeClient
 from testbed.kube import Admin, Object
@@ -24,51 +18,6 @@ PRIMARY = "flagger.app/primary-revision"
 @pytest.fixture(scope="module", autouse=True)
 async def knative(admin: Admin, tmp_path_factory: pytest.TempPathFactory) -> None:
     await serve(admin, tmp_path_factory.mktemp("crds"), KNATIVE)
-
-
-def service(rollouts: Rollouts, version: str, *args: str) -> Object:
-    image = f"vllm/vllm-openai:{version}"
-    template = {"spec": {"containers": [{"name": "server", "image": image, "args": list(args)}]}}
-    metadata = {"name": NAME, "namespace": rollouts.namespace}
-    return {"apiVersion": KNATIVE_API, "kind": "Service", "metadata": metadata, "spec": {"template": template}}
-
-
-def canary(rollouts: Rollouts, **analysis: Any) -> Object:
-    made = rollouts.canary(analysis=analysis)
-    made["spec"]["provider"] = "knative"
-    made["spec"]["targetRef"] = {"apiVersion": KNATIVE_API, "kind": "Service", "name": NAME}
-    del made["spec"]["service"]
-    return made
-
-
-@asynccontextmanager
-async def controller(rollouts: Rollouts) -> AsyncIterator[None]:
-    """A revision for each template, ready at once."""
-    admin, namespace, known = rollouts.admin, rollouts.namespace, []
-
-    async def follow() -> None:
-        while True:
-            found = await rollouts.get("Service", NAME, KNATIVE_API)
-            template = found["spec"]["template"] if found else None
-            if template is not None and (not known or known[-1] != template):
-                known.append(template)
-                name = f"{NAME}-{len(known):05d}"
-                metadata = {"name": name, "namespace": namespace}
-                await admin.create(
-                    {"apiVersion": KNATIVE_API, "kind": "Revision", "metadata": metadata, "spec": template["spec"]}
-                )
-                ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-                await admin.patch(KNATIVE_API, "Revision", namespace, name, ready, subresource="status")
-                latest = {"status": {"latestCreatedRevisionName": name}}
-                await admin.patch(KNATIVE_API, "Service", namespace, NAME, latest, subresource="status")
-            await asyncio.sleep(0.1)
-
-    task = asyncio.create_task(follow())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 async def state(rollouts: Rollouts) -> tuple[str, list[tuple[str, int]]]:

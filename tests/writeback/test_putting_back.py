@@ -3,6 +3,7 @@
 import pytest
 
 from agent.controllers.writeback.locating import Moved, Unlocatable
+from agent.core.objects import ObjectKey
 from tests.writeback.writeback_repository import (
     BAD,
     GOOD,
@@ -57,6 +58,27 @@ async def test_in_the_literals_of_a_generator(rollback: Rollback) -> None:
     entry = rejected("acme/two", "acme/one", digest="hf://acme/two@main", restore_digest="hf://acme/one@main")
     await rollback.write(entry)
     assert rollback.git.read("kustomization.yaml").decode() == text.format("acme/one")
+
+
+KNATIVE = """\
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: chat, namespace: models}
+spec:
+  template:
+    spec:
+      containers:
+        - image: acme/server:v1   # Knative names it
+          args: [--model=REFERENCE]
+"""
+
+
+async def test_in_a_knative_service_whose_container_has_its_name_from_knative(rollback: Rollback) -> None:
+    rollback.git.commit({"chat.yaml": KNATIVE.replace("REFERENCE", BAD)})
+    target = ObjectKey("serving.knative.dev", "Service", "models", "chat")
+    written = await rollback.write(rejected(slot="container[user-container].model"), target=target)
+    assert written.state == "committed"
+    assert rollback.git.read("chat.yaml").decode() == KNATIVE.replace("REFERENCE", GOOD)
 
 
 async def test_a_model_and_an_image_go_back_together(rollback: Rollback) -> None:

@@ -125,6 +125,7 @@ class Rollback:
         self,
         *entries: Rejected,
         policy: Policy = COMMIT,
+        target: ObjectKey = TARGET,
         path: str = "./",
         secret: Mapping[str, bytes] | None = None,
         url: str = "",
@@ -134,7 +135,7 @@ class Rollback:
         """As a pass of the controller does it."""
         place = Place(
             kustomization=kustomization(path=path, **self.spec),
-            target=TARGET,
+            target=target,
             neighbours=self.neighbours,
             origins=self.origins,
             home=lambda _: self.client,

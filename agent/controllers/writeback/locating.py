@@ -21,6 +21,7 @@ from agent.controllers.writeback.variables import Origin, Replaced
 from agent.controllers.writeback.variables import given as given_by
 from agent.core.models import RenderedSet
 from agent.core.objects import ObjectKey
+from agent.core.rollout import knative
 from agent.core.rollout.quarantine import Rejected, references_in
 from agent.core.tree import Tree
 from agent.core.writeback.edits import Changed, TooManyPlacesError, proposals
@@ -28,6 +29,8 @@ from agent.core.writeback.overlay import OverlayTree
 from agent.errors import WeirError
 
 _GENERATED = frozenset({"ConfigMap", "Secret"})
+_UNNAMED, _NAMED = "container[unnamed].", "container[user-container]."
+"""Knative's default for the only container, `container-name-template` of its ConfigMap config-defaults."""
 
 
 class Unlocatable(Exception):  # noqa: N818 - an answer, not a fault
@@ -291,7 +294,11 @@ def _same_shape(old: object, new: object) -> bool:
 
 
 def _slots(rendered: RenderedSet, target: ObjectKey) -> Mapping[str, str]:
-    return {reference.slot: reference.digest for reference in references_in(rendered, target)}
+    """By the names of slots as they are in the cluster: Knative names a container that has no name in Git."""
+    found = {reference.slot: reference.digest for reference in references_in(rendered, target)}
+    if target.group != knative.GROUP:
+        return found
+    return {slot.replace(_UNNAMED, _NAMED): meaning for slot, meaning in found.items()}
 
 
 def _is_config(meaning: str) -> bool:

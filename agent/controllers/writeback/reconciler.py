@@ -12,7 +12,8 @@ import msgspec
 from agent.adapters.git import GitProxy, PushDeclinedError, proxy_from_secret
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.errors import NotFound
-from agent.adapters.kube.resource import SECRETS
+from agent.adapters.kube.resource import KNATIVE_SERVICES, SECRETS
+from agent.adapters.kube.resource import Resource as KubeResource
 from agent.adapters.traffic.kserve import served_resource
 from agent.api.canary import Canary, CanaryPhase
 from agent.api.gitrepository import GitRepository
@@ -26,6 +27,7 @@ from agent.controllers.writeback.writing import Task, Writer
 from agent.core.gitref import GitReference
 from agent.core.normalize import OWNER_NAME, OWNER_NAMESPACE
 from agent.core.objects import ObjectKey, labels_of
+from agent.core.rollout.knative import is_knative
 from agent.core.rollout.kserve.content import KINDS
 from agent.core.rollout.ownership import FIELD_MANAGER
 from agent.core.rollout.quarantine import QUARANTINE, Rejected, decode_quarantine
@@ -149,8 +151,7 @@ class WriteBackReconciler:
 
     async def _found(self, canary: Canary) -> tuple[Kustomization, GitRepository, ObjectKey] | None:
         """Who applies the target from where; None unless all of it is in the hands of this process."""
-        wanted = canary.spec.target_ref.kind
-        kind = WORKLOADS.get(wanted) or (served_resource(canary) if wanted in KINDS else None)
+        kind = _kind_of_target(canary)
         if kind is None:
             return None
         target = await self._parts.client.find(kind, canary.namespace, canary.target_name)
@@ -196,6 +197,14 @@ class WriteBackReconciler:
         named("canary").info(written.text, state=written.state, commit=written.commit, url=written.url)
         kind: EventType = "Normal" if written.state in {"committed", "proposed", "dropped"} else "Warning"
         self._parts.events.event(reference_to(canary), kind, REASON, written.text, component=COMPONENT)
+
+
+def _kind_of_target(canary: Canary) -> KubeResource | None:
+    """None for a target that has no references: a core Service."""
+    wanted = canary.spec.target_ref.kind
+    if is_knative(canary):
+        return KNATIVE_SERVICES
+    return WORKLOADS.get(wanted) or (served_resource(canary) if wanted in KINDS else None)
 
 
 def rejections(canary: Canary) -> tuple[Rejected, ...]:
