@@ -10,6 +10,8 @@ from foreign_crds import KNATIVE, KNATIVE_API, serve
 from knative_world import canary, controller, service
 
 from agent.adapters.kube.client import KubeClient
+from agent.adapters.traffic import KnativeRouter
+from agent.api.canary import Canary
 from testbed.kube import Admin, Object
 
 PRIMARY = "flagger.app/primary-revision"
@@ -85,6 +87,26 @@ async def test_another_model_is_judged_guarded_and_held_once_rejected_and_anothe
         assert await state(rollouts) == (second, [("latest", 0), (second, 100)])
         await push("3", "c")
         await rollouts.phase("Progressing")
+
+
+async def test_a_revision_that_comes_while_the_one_before_is_taken_over_gets_no_traffic(
+    kube: KubeClient, rollouts: Rollouts
+) -> None:
+    """At rest, too, each look makes sure of the revision that serves."""
+    made, router = Canary.from_object(canary(rollouts)), KnativeRouter(kube)
+    first, second = f"{NAME}-00001", f"{NAME}-00002"
+    async with controller(rollouts):
+        await rollouts.apply(service(rollouts, "1"))
+        await eventually(lambda: _latest(rollouts, first))
+        await rollouts.admin.patch(KNATIVE_API, "Service", rollouts.namespace, NAME, service(rollouts, "2"))
+        await eventually(lambda: _latest(rollouts, second))
+        await router.take_over(made, first)
+    assert await state(rollouts) == (first, [("latest", 0), (first, 100)])
+
+
+async def _latest(rollouts: Rollouts, name: str) -> bool:
+    found = await rollouts.get("Service", NAME, KNATIVE_API) or {}
+    return found.get("status", {}).get("latestCreatedRevisionName") == name
 
 
 async def test_a_rejected_revision_keeps_no_traffic_and_the_service_is_given_back(

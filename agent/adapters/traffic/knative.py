@@ -48,10 +48,10 @@ class KnativeRouter:
         if service["spec"].get("traffic") != change["spec"]["traffic"]:
             await patch(self._client, KNATIVE_SERVICES, service, change)
 
-    async def take_over(self, canary: Canary) -> None:
-        """The latest revision is the one that serves, with all traffic; later ones get none of their own."""
+    async def take_over(self, canary: Canary, name: str) -> None:
+        """The revision of that name is the one that serves, with all traffic; later ones get none of their own, whether
+        they have come since it was read or will come."""
         service = await self._get(canary)
-        name = knative.latest_name(service)
         if not name:
             raise RouteUnknownError(f"Knative Service {_where(canary)} has no revision yet")
         if knative.primary_name(service) != name or knative.weights_of(service) is None:

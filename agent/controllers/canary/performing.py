@@ -305,11 +305,12 @@ async def _in_place(canary: Canary, router: KServeRouter, action: act.Action) ->
 
 async def _on_revisions(tick: Tick, router: KnativeRouter, action: act.Action) -> None:
     """A Knative Service has revisions: there are no Services, no copies and no replicas to look after."""
+    assert tick.world.revisions is not None
+    latest = latest_name(tick.world.revisions.service)
     match action:
         case act.EnsurePrimary():
-            await router.take_over(tick.canary)
+            await router.take_over(tick.canary, latest)
         case act.Promote():
-            assert tick.world.revisions is not None
-            await router.promote(tick.canary, latest_name(tick.world.revisions.service))
+            await router.promote(tick.canary, latest)
         case _:
             return
