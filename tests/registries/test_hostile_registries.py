@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -17,6 +18,7 @@ from yarl import URL
 from agent.adapters.registries import Access, Resolver
 from agent.adapters.registries.access import RegistryError
 from agent.adapters.registries.fetcher import Fetcher
+from agent.adapters.registries.objects import leaves
 from agent.adapters.webhooks import Webhooks
 from agent.core.models import Ref, parse
 from agent.core.registries.outcome import Missing
@@ -364,6 +366,44 @@ async def test_a_listing_without_end(
     server.put(path, lambda: page(server))
     assert (await ask(spelling)).unresolved == "refused"
     assert len(server.asked) < 110
+
+
+MANY = 60_000
+LONG = "k" * (5 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "path", "page"),
+    [
+        ("s3://models/m", "/models", S3_PAGE.replace("<Contents>", "<Contents/>" * MANY + "<Contents>")),
+        ("s3://models/m", "/models", S3_PAGE.replace("m/a", LONG)),
+        ("s3://models/m", "/models", f"<L>{'<x/>' * 4 * MANY}</L>"),
+        ("as://account/models/m", "/models", AZURE_PAGE.replace("<Blob>", "<Blob/>" * MANY + "<Blob>")),
+        ("gs://models/m", "/storage/v1/b/models/o", {"items": [{}] * MANY, "nextPageToken": "t"}),
+        (
+            "lakefs://repo/main/m",
+            "/api/v1/repositories/repo/refs/main/objects/ls",
+            {"results": [{"path": LONG}], "pagination": {"has_more": True}},
+        ),
+    ],
+)
+async def test_pages_that_are_too_long_are_not_read_on_and_on(
+    server: Registry, ask: Asking, spelling: str, path: str, page: Any
+) -> None:
+    server.json("/api/v1/repositories/repo/branches/main", {"commit_id": "c" * 64})
+    text = page if isinstance(page, str) else json.dumps(page)
+    server.put(path, lambda: web.Response(text=text))
+    assert (await ask(spelling)).unresolved == "refused"
+    assert len(server.asked) <= 6
+
+
+def test_a_listing_is_read_in_the_time_that_its_length_takes() -> None:
+    # joined piece by piece, or once more for each element around it, a mebibyte would take hours
+    for text in ("\n" * 2**20, "&#10;" * 2**18):
+        around = 50_000
+        body = f"<L>{'<x>' * around}{text}{'</x>' * around}<Contents><Key>{text}</Key></Contents></L>"
+        ((_, record),), _ = leaves(body.encode(), {"Contents"}, "Next")
+        assert set(record["Key"]) == {"\n"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from agent.adapters.registries.access import RegistryError
@@ -10,6 +10,7 @@ from agent.core.registries.listing import File
 
 _FOLDERS: Final = 200
 _FILES: Final = 50_000
+_OBJECTS: Final = 100_000
 _CHARACTERS: Final = 16 * 1024 * 1024
 """Of all paths and validators: each path below a long name has that name in it."""
 
@@ -47,6 +48,23 @@ async def below(listed: Listed, root: Sequence[Entry] | None = None) -> list[Fil
                 files.append(File(path + entry.name, entry.size, entry.validator, entry.strength))
             within(len(files), visited + len(folders))
     return files
+
+
+class Listing:
+    """What a store tells of its objects, page by page: so many, and so much about them, as may be looked at."""
+
+    def __init__(self) -> None:
+        self.files: list[File] = []
+        self._characters = 0
+
+    def add(self, page: Iterable[File]) -> None:
+        """One page more. Raises RegistryError if that is too much."""
+        for file in page:
+            self.files.append(file)
+            self._characters += len(file.path) + len(file.validator)
+            if len(self.files) > _OBJECTS or self._characters > _CHARACTERS:
+                told = f"there are more than {_OBJECTS} objects below the path, or what is told of them is too long"
+                raise RegistryError("refused", told)
 
 
 def within(files: int, folders: int = 0) -> None:

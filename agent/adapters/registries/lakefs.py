@@ -11,11 +11,14 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 import msgspec
+from msgspec.structs import replace
 
 from agent.adapters.registries.access import Access, Answer, RegistryError
 from agent.adapters.registries.fetcher import Fetcher
+from agent.adapters.registries.folders import Listing
+from agent.adapters.registries.objects import listed
 from agent.core.models.ref import Digest, Size
-from agent.core.registries.listing import File, extent, listing_digest
+from agent.core.registries.listing import File
 from agent.core.registries.outcome import Found
 
 _REFERENCE: Final = re.compile(r"^lakefs://([^/]+)/([^/]+)/?(.*)$")
@@ -64,18 +67,14 @@ async def resolve(fetcher: Fetcher, access: Access, canonical: str) -> Found:
                 raise RegistryError("unsupported", "lakeFS gives no checksum of the object")
             digest = Digest("etag", stat.checksum, "object", "etag")
             return Found(revision=commit, digest=digest, size=Size(bytes=stat.size_bytes, files=1))
-    files: list[File] = []
+    below = Listing()
     prefix, after = f"{path.rstrip('/')}/" if path else "", ""
     for _ in range(_PAGES):
         answer = await ask(f"{objects}/ls?{urlencode({'prefix': prefix, 'after': after, 'amount': '1000'})}")
         page = answer.expected("lakeFS", "repository, branch, tag or commit").json(_Listing, "lakeFS")
-        files += [File(o.path.removeprefix(prefix), o.size_bytes, o.checksum, "etag") for o in page.results]
+        below.add(File(o.path.removeprefix(prefix), o.size_bytes, o.checksum, "etag") for o in page.results)
         if not page.pagination.has_more:
-            if not files:
-                raise RegistryError("not-found", "lakeFS has nothing below that path")
-            if not all(file.validator for file in files):
-                raise RegistryError("unsupported", "lakeFS gives no checksums of the objects")
-            return Found(revision=commit, digest=listing_digest(files), size=extent(files))
+            return replace(listed(below.files), revision=commit)
         after = page.pagination.next_offset
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 

@@ -16,12 +16,15 @@ from agent.adapters.identity.aws import Keys
 from agent.adapters.identity.sigv4 import Signer
 from agent.adapters.registries.access import Access, Answer, RegistryError, in_hex
 from agent.adapters.registries.fetcher import Fetcher, server_time
+from agent.adapters.registries.folders import Listing
 from agent.core.digits import whole
 from agent.core.models.ref import Digest, Size
 from agent.core.registries.listing import File, extent, listing_digest
 from agent.core.registries.outcome import Found
 
 _PAGES: Final = 100
+_ELEMENTS: Final = 200_000
+"""Of a page; those of Azure, the longest, have 5,000 blobs of less than 30 elements."""
 _DEFAULT_REGION: Final = "us-east-1"
 _REGION: Final = re.compile(r"^[a-z]{2}(?:-[a-z]+)+-\d{1,2}$")
 _SKEW: Final = 240.0
@@ -45,15 +48,15 @@ async def s3(fetcher: Fetcher, access: Access, canonical: str) -> Found:
             return _s3_object(answer)
         if version:
             answer.expected("the store", "bucket, object or version")
-    files: list[File] = []
+    below = Listing()
     prefix, token = f"{key.rstrip('/')}/" if key else "", ""
     for _ in range(_PAGES):
         pairs = {"list-type": "2", "prefix": prefix, **({"continuation-token": token} if token else {})}
         answer = (await bucket.ask("GET", "", pairs)).expected("the store", "bucket")
         records, token = leaves(answer.body, {"Contents"}, "NextContinuationToken")
-        files += [_s3_file(record, prefix) for _, record in records]
+        below.add(_s3_file(record, prefix) for _, record in records)
         if not token:
-            return listed(files)
+            return listed(below.files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
@@ -165,16 +168,16 @@ async def gs(fetcher: Fetcher, access: Access, canonical: str) -> Found:
             return _gs_object(answer.json(_Object, "the store"))
         if generation:
             answer.expected("the store", "bucket, object or generation")
-    files: list[File] = []
+    below = Listing()
     prefix, token = f"{key.rstrip('/')}/" if key else "", ""
     for _ in range(_PAGES):
         pairs = {"prefix": prefix, **({"pageToken": token} if token else {})}
         answer = (await ask(f"{where}?{urlencode(pairs)}")).expected("the store", "bucket")
         page = answer.json(_Objects, "the store")
-        files += [_gs_file(item, prefix) for item in page.items]
+        below.add(_gs_file(item, prefix) for item in page.items)
         token = page.next_page_token
         if not token:
-            return listed(files)
+            return listed(below.files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
@@ -227,15 +230,15 @@ async def azure(fetcher: Fetcher, access: Access, canonical: str) -> Found:
             return azure_blob(answer)
         if version:
             answer.expected("the store", "container, blob or version")
-    files: list[File] = []
+    below = Listing()
     prefix, marker = f"{key.rstrip('/')}/" if key else "", ""
     for _ in range(_PAGES):
         pairs = {"restype": "container", "comp": "list", "prefix": prefix, **({"marker": marker} if marker else {})}
         answer = (await ask("GET", where, pairs)).expected("the store", "container")
         records, marker = leaves(answer.body, {"Blob"}, "NextMarker")
-        files += [_azure_file(record, prefix) for _, record in records]
+        below.add(_azure_file(record, prefix) for _, record in records)
         if not marker:
-            return listed(files)
+            return listed(below.files)
     raise RegistryError("refused", f"the listing has more than {_PAGES} pages")
 
 
@@ -285,32 +288,52 @@ def leaves(body: bytes, wanted: Collection[str], following: str) -> tuple[list[t
 
     Raises RegistryError.
     """
-    records: list[tuple[str, dict[str, str]]] = []
-    inside, text, more = [False], [""], [""]
-
-    def start(name: str, _attributes: object) -> None:
-        text[0] = ""
-        if name in wanted:
-            inside[0] = True
-            records.append((name, {}))
-
-    def end(name: str) -> None:
-        if name in wanted:
-            inside[0] = False
-        elif inside[0]:
-            records[-1][1][name] = text[0]
-        elif name == following:
-            more[0] = text[0]
-
+    found = _Leaves(wanted, following)
     parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = lambda data: text.__setitem__(0, text[0] + data)
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = found.start, found.end
+    parser.CharacterDataHandler = found.told
     parser.EntityDeclHandler = _refuse_entities
     try:
         parser.Parse(body, True)
     except expat.ExpatError:
         raise RegistryError("unreadable", "the store's listing is not XML") from None
-    return records, more[0]
+    return found.records, found.more
+
+
+class _Leaves:
+    """What the parser tells of a listing. It is read while nothing else runs, so it must not be long."""
+
+    def __init__(self, wanted: Collection[str], following: str) -> None:
+        self.records: list[tuple[str, dict[str, str]]] = []
+        self.more = ""
+        self._wanted = wanted
+        self._following = following
+        self._inside = False
+        self._text: list[str] = []
+        self._elements = 0
+
+    def start(self, name: str, _attributes: object) -> None:
+        self._elements += 1
+        if self._elements > _ELEMENTS:
+            raise RegistryError("refused", f"a page of the store's listing has more than {_ELEMENTS} elements")
+        self._text.clear()
+        if name in self._wanted:
+            self._inside = True
+            self.records.append((name, {}))
+
+    def end(self, name: str) -> None:
+        text = "".join(self._text)
+        self._text.clear()  # once: elements within elements would each have it again
+        if name in self._wanted:
+            self._inside = False
+        elif self._inside:
+            self.records[-1][1][name] = text
+        elif name == self._following:
+            self.more = text
+
+    def told(self, text: str) -> None:
+        self._text.append(text)
 
 
 def _refuse_entities(*_declared: object) -> None:
