@@ -222,8 +222,9 @@ def _objects() -> Iterator[str]:
 
 
 def _pods() -> Iterator[str]:
-    yield "Containers, init containers, images, volumes, environment and command lines are read at these places. Kinds"
-    yield "that are not listed are read at `spec.template.spec` and a few other usual places."
+    yield "Containers, init containers, images, volumes, environment, command lines, node selectors and required node"
+    yield "affinity are read at these places, and replicas beside them. Kinds that are not listed are read at"
+    yield "`spec.template.spec` and a few other usual places."
     yield ""
     yield from _table("Group", "Kind", "Pod specs")
     for (group, kind), roots in sorted(ROOTS.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -53,6 +54,33 @@ def pod(image: str, revision: str) -> dict[str, Any]:
     return obj("v1", "Pod", {"containers": [container("vllm", image, args=["org/m", "--revision", revision])]}, "p")
 
 
+def lws(replicas: int, size: int) -> dict[str, Any]:
+    spec = {"replicas": replicas, "leaderWorkerTemplate": {"size": size, "workerTemplate": {"spec": {}}}}
+    return obj("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", spec)
+
+
+def workers(**replicas: int) -> dict[str, Any]:
+    groups = [{"groupName": name, "replicas": count} for name, count in replicas.items()]
+    return obj("ray.io/v1", "RayCluster", {"workerGroupSpecs": groups})
+
+
+def role(replicas: int) -> dict[str, Any]:
+    spec = {"roles": [{"name": "decode", "replicas": replicas}]}
+    return obj("orchestration.aibrix.ai/v1alpha1", "StormService", {"template": {"spec": spec}})
+
+
+def needs(key: str, value: str) -> str:
+    expression = {"key": key, "operator": "In", "values": [value]}
+    return json.dumps({"nodeSelectorTerms": [{"matchExpressions": [expression]}]}, separators=(",", ":"))
+
+
+def nodes(key: str, value: str) -> dict[str, Any]:
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": json.loads(needs(key, value))}
+    return {"affinity": {"nodeAffinity": required}}
+
+
+CUT = {"pipelineParallelSize": 2, "tensorParallelSize": 2}
+NODES = "$.spec.predictor.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
 STORAGE = "$.spec.predictor.model.storage"
 S3 = {"type": "s3", "bucket": "b"}
 TABLE: list[tuple[str, Any, Any, list[Expected]]] = [
@@ -122,6 +150,26 @@ TABLE: list[tuple[str, Any, Any, list[Expected]]] = [
      obj("mlops.seldon.io/v1alpha1", "Model", {"storageUri": "gs://b/m", "artifactVersion": 2, "memory": "2Gi"}, "m"),
      [("changed", "scale", "memory", "$.spec.memory", "1Gi", "2Gi", "apply"),
       ("changed", "model", "model", "$.spec.storageUri", "gs://b/m#version=1", "gs://b/m#version=2", "hot-reload")]),
+    ("the model is cut otherwise", isvc({"workerSpec": CUT}), isvc({"workerSpec": {**CUT, "tensorParallelSize": 4}}),
+     [("changed", "config", "predictor.worker.tensorParallelSize", "$.spec.predictor.workerSpec.tensorParallelSize",
+       "2", "4", "rollout")]),
+    ("a runtime cuts it otherwise",
+     alpha("ServingRuntime", workerSpec=CUT), alpha("ServingRuntime", workerSpec={**CUT, "pipelineParallelSize": 4}),
+     [("changed", "runtime", "worker.pipelineParallelSize", "$.spec.workerSpec.pipelineParallelSize", "2", "4",
+       "rollout")]),
+    ("more pods for one server", lws(1, 2), lws(1, 4),
+     [("changed", "scale", "size", "$.spec.leaderWorkerTemplate.size", "2", "4", "rollout")]),
+    ("more servers of several pods", lws(1, 2), lws(2, 2),
+     [("changed", "scale", "replicas", "$.spec.replicas", "1", "2", "apply")]),
+    ("more pods of one group", workers(a=1, b=1), workers(a=1, b=2),
+     [("changed", "scale", "worker[b].replicas", "$.spec.workerGroupSpecs[1].replicas", "1", "2", "apply")]),
+    ("more pods of one role", role(1), role(2),
+     [("changed", "scale", "role[decode].replicas", "$.spec.template.spec.roles[0].replicas", "1", "2", "apply")]),
+    ("another accelerator by affinity", isvc(nodes("gpu.product", "A100")), isvc(nodes("gpu.product", "H100")),
+     [("changed", "scale", "predictor.nodeAffinity", NODES, needs("gpu.product", "A100"), needs("gpu.product", "H100"),
+       "rollout")]),
+    ("another zone by affinity", isvc(nodes("zone", "a")), isvc(nodes("zone", "b")),
+     [("changed", "scale", "predictor.nodeAffinity", NODES, needs("zone", "a"), needs("zone", "b"), "apply")]),
     ("a Pod takes no other arguments", pod("vllm/vllm-openai:v1", A), pod("vllm/vllm-openai:v1", B),
      [("changed", "model", "container[vllm].model", "$.spec.containers[0].args[0]", f"hf://org/m@{A}", f"hf://org/m@{B}",
        "recreate")]),

@@ -12,6 +12,7 @@ from agent.core.models.extract.podspec import environment_slots, pod_slots
 from agent.core.models.extract.seen import POD, Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, Trait, at, mapping, mappings, text, texts
 from agent.core.models.grammar import Grammar, parse
+from agent.core.models.record import Kind
 from agent.core.models.redact import bounded, redact_within
 from agent.core.models.ref import SECRET_KEYED, Ref, literal, origin, unresolved
 from agent.core.models.rendered import Object
@@ -60,6 +61,7 @@ def _component(found: Mapping[str, Any], label: str, path: str, context: Context
     worker = mapping(found, "workerSpec", path)
     if worker:
         yield from pod_slots(worker, f"{path}.workerSpec", context, f"{label}.worker.")
+        yield from _sharding((worker, f"{path}.workerSpec"), f"{label}.worker.")
     yield from _scale(component)
 
 
@@ -177,6 +179,11 @@ def _scale(component: _Component) -> Iterator[Slot]:
         yield Slot(f"{label}.storageContainer", "runtime", ref, f"{path}.storageContainerName", POD)
 
 
+def _sharding(worker: fields.Parent, prefix: str, kind: Kind = "config") -> Iterator[Slot]:
+    """How a model is cut over the nodes of one server."""
+    yield from fields.values(worker, ("pipelineParallelSize", "tensorParallelSize"), prefix, kind, fields.ACCELERATOR)
+
+
 def serving_runtime(obj: Object, context: Context) -> Iterator[Slot]:
     """A runtime's containers: a change reaches every service that uses it, so all of it is kind ``runtime``."""
     spec, path = at(obj, "spec")
@@ -184,6 +191,7 @@ def serving_runtime(obj: Object, context: Context) -> Iterator[Slot]:
     for pod, here, prefix in ((spec, path, ""), (worker, f"{path}.workerSpec", "worker.")):
         for slot in pod_slots(pod, here, context, prefix):
             yield slot._replace(kind="runtime") if slot.kind in {"code-image", "config"} else slot
+    yield from _sharding((worker, f"{path}.workerSpec"), "worker.", "runtime")
     formats = sorted(_offered(form, here) for form, here in mappings(spec, "supportedModelFormats", path))
     if formats:
         yield Slot("supportedModelFormats", "runtime", literal(",".join(formats)), f"{path}.supportedModelFormats")

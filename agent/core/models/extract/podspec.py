@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from agent.core.models.extract import document
 from agent.core.models.extract.container import container_slots
 from agent.core.models.extract.mounts import mounts_of
 from agent.core.models.extract.seen import POD, Place
@@ -22,6 +23,7 @@ _MODEL_ATTRIBUTES: Final = _IMAGE_ATTRIBUTES | {"modelUri", "modelURI"}
 # Drivers that mount a bucket: Cloud Storage FUSE for GKE and Mountpoint for Amazon S3.
 _BUCKETS: Final[Mapping[str, str]] = {"gcsfuse.csi.storage.gke.io": "gs", "s3.csi.aws.com": "s3"}
 _ONLY_FOLDER: Final = re.compile(r"(?:^|[,\s])(?:only-dir[=:]|--?prefix[= ])([^,\s]+)")
+_REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 _MODEL_WORDS: Final = ("model", "weight", "checkpoint", "lora", "adapter")
 
 
@@ -48,11 +50,25 @@ def pod_slots(
     if selector:
         chosen = ",".join(f"{key}={selector[key]}" for key in sorted(selector, key=str))
         yield Slot(f"{prefix}nodeSelector", "scale", literal(chosen), f"{path}.nodeSelector", _selector(selector))
+    yield from _node_affinity(pod, path, prefix)
 
 
-def _selector(selector: Mapping[str, Any]) -> frozenset[Trait]:
+def _node_affinity(pod: Mapping[str, Any], path: str, prefix: str) -> Iterator[Slot]:
+    """Which nodes the pod must have, where that is not said by a selector."""
+    here = f"{path}.affinity.nodeAffinity"
+    affinity = mapping(mapping(pod, "affinity", path), "nodeAffinity", f"{path}.affinity")
+    required = mapping(affinity, _REQUIRED, here)
+    keys: set[str] = set()
+    for term, where in mappings(required, "nodeSelectorTerms", f"{here}.{_REQUIRED}"):
+        keys |= {text(wanted, "key", inner) for wanted, inner in mappings(term, "matchExpressions", where)}
+    if keys:
+        chosen = literal(document.canonical(required, "affinity"))
+        yield Slot(f"{prefix}nodeAffinity", "scale", chosen, f"{here}.{_REQUIRED}", _selector(keys))
+
+
+def _selector(keys: Iterable[str]) -> frozenset[Trait]:
     words = ("gpu", "accelerator", "nvidia", "amd.com", "instance-type", "tpu", "neuron", "gaudi")
-    return POD | {"accelerator"} if any(word in str(key).lower() for key in selector for word in words) else POD
+    return POD | {"accelerator"} if any(word in str(key).lower() for key in keys for word in words) else POD
 
 
 def environment_slots(container: Mapping[str, Any], path: str, context: Context, base: str) -> Iterator[Slot]:

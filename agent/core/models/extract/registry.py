@@ -76,7 +76,7 @@ def extractors_for(obj: Object, context: Context) -> Iterator[tuple[str, Extract
         yield "fields", family
     if roots is not None:
         yield "pods", workloads.walker(roots)
-        yield "replicas", workloads.replicas
+        yield "replicas", workloads.counter(roots)
     elif family is None:
         yield "pods", workloads.unknown
 

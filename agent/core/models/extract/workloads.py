@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from agent.core.models.extract import fields
 from agent.core.models.extract.podspec import pod_slots
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, mapping, mappings, text
-from agent.core.models.ref import literal
 from agent.core.models.rendered import Object
 
 
@@ -131,11 +131,20 @@ def walker(roots: tuple[Root, ...]) -> Extractor:
     return extract
 
 
-def replicas(obj: Object, _: Context) -> Iterator[Slot]:
-    """``spec.replicas`` of a workload."""
-    spec, path = at(obj, "spec")
-    if "replicas" in spec:
-        yield Slot("replicas", "scale", literal(text(spec, "replicas", path)), f"{path}.replicas")
+def counter(roots: tuple[Root, ...]) -> Extractor:
+    """An extractor of how often pods run: ``spec.replicas``, and that of every named group of them."""
+
+    def extract(obj: Object, _: Context) -> Iterator[Slot]:
+        yield from fields.scale(at(obj, "spec"), "replicas")
+        # How many pods of a LeaderWorkerSet make one server, so how its model is cut.
+        yield from fields.value(at(obj, "spec", "leaderWorkerTemplate"), "size", "size", "scale", fields.ACCELERATOR)
+        for label, steps in roots:
+            group = max((index for index, step in enumerate(steps) if step[-1] in "]}"), default=-1) + 1
+            for item, path, names in _reach(obj, steps[:group], "$", ()) if group else ():
+                prefix = f"{label}[{'/'.join(names)}]." if names else f"{label}."
+                yield from fields.scale((item, path), "replicas", "minReplicas", "maxReplicas", prefix=prefix)
+
+    return extract
 
 
 def unknown(obj: Object, context: Context) -> Iterator[Slot]:
