@@ -65,7 +65,7 @@ def decide(
         if "pod-template" in traits and not canaried:
             return "apply", Reason("cosmetic-restart", "same content, but the edited pod template restarts pods")
         return "apply", Reason("respelled", "same content, written differently")
-    if "immutable" in traits and op == "changed":
+    if "immutable" in traits and (op == "changed" or standing):
         return "recreate", Reason("immutable", "the API refuses this edit: a new object is needed")
     if op in {"added", "removed"}:
         return _appeared(kind, op, traits, standing)

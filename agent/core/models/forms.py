@@ -234,7 +234,7 @@ def _pods() -> Iterator[str]:
 def _servers() -> Iterator[str]:
     yield "A server is recognised by its command, else by its image. A flag wins over a variable; `-` and `_` are the"
     yield "same in flag names. Scripts given to a shell with `-c`, and those in files of rendered ConfigMaps, are"
-    yield "searched command by command."
+    yield "searched command by command; here-documents only where they run."
     yield ""
     yield from _table("Server", "Command or image", "Model", "Revision", "Other settings")
     for server in SERVERS:

@@ -141,6 +141,7 @@ ROWS: list[Row] = [
       "runtimeRef": {"name": "torch"}, "trainer": {"image": "t:1", "numNodes": 2, "args": ["--x"]}},
      {"dataset": ("data", "hf://datasets/org/d@main"), "model": ("model", "s3://b/m"),
       "runtime": ("runtime", "trainingruntime:torch"), "trainer.numNodes": ("scale", "2"),
+      "trainer.--x": ("config", "true"),
       "trainer.image": ("code-image", "oci://docker.io/library/t:1")}),
     ("production-stack.vllm.ai/v1alpha1", "VLLMRuntime", {"model": {"modelURL": "org/m"}},
      {"model": ("model", "hf://org/m@main")}),
@@ -298,11 +299,15 @@ PLACES: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
      {"nim.--model-profile": "env[0].value", "image": "image.tag"}),
     ("production-stack.vllm.ai/v1alpha1", "VLLMRuntime", {"vllmConfig": {"extraArgs": ["--seed", "1"]}},
      {"engine.--seed": "vllmConfig.extraArgs[1]"}),
+    ("ome.io/v1beta1", "BaseModel",
+     {"storage": {"storageUri": "hf://o/m", "path": "/m", "parameters": {"region": "r"}}},
+     {"model": "storage.storageUri", "storage.path": "storage.path",
+      "storage.parameters[region]": "storage.parameters.region"}),
     ("ome.io/v1beta1", "InferenceService", {"model": {"name": "m", "fineTunedWeights": ["a", "b"]}},
      {"adapter[b]": "model.fineTunedWeights[1]"}),
     ("ray.io/v1", "RayService", {"serveConfigV2": RAY_VARIABLES},
      {"app[a].env.model": "serveConfigV2.applications[0].runtime_env.env_vars.MODEL_ID",
-      "app[a].model": "serveConfigV2.applications[0].args.llm_configs[0].model_loading_config",
+      "app[a].model": "serveConfigV2.applications[0].args.llm_configs[0].model_loading_config.model_id",
       "app[a].min_replicas": "serveConfigV2.applications[0].args.llm_configs[0].deployment_config.autoscaling_config"
       ".min_replicas"}),
     ("trainer.kubeflow.org/v1alpha1", "TrainJob",
@@ -373,6 +378,39 @@ def test_kaito_tuning_and_inference_sets() -> None:
     assert found["tuning.output"].ref.canonical == f"oci://{SEVEN}/out:1"
     template = {"template": {"inference": {"preset": {"name": "org/m"}}}, "replicas": 2}
     assert extracted(obj("kaito.sh/v1alpha1", "InferenceSet", template)).slots["model"].kind == "model"
+
+
+def train(**spec: Any) -> dict[str, Any]:
+    return obj("trainer.kubeflow.org/v1alpha1", "TrainJob", {"runtimeRef": {"name": "torch"}, **spec})
+
+
+def trainer(*args: str, **env: str) -> dict[str, Any]:
+    listed = [{"name": name, "value": value} for name, value in env.items()]
+    return train(trainer={"image": "t:1", "args": list(args), "env": listed})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "slot", "kind"),
+    [
+        (trainer("--lr=1"), trainer("--lr=2"), "trainer.--lr", "config"),
+        (trainer("--dataset-name=a/b"), trainer("--dataset-name=a/c"), "trainer.--dataset-name", "data"),
+        (trainer("--model", "o/m"), trainer("--model", "o/n"), "trainer.model", "model"),
+        (trainer("dataset=a"), trainer("dataset=b"), "trainer.words", "config"),
+        (trainer(LR="1"), trainer(LR="2"), "trainer.env[LR]", "config"),
+        (trainer(HF_TOKEN="hunter1"), trainer(HF_TOKEN="hunter2"), "trainer.env[HF_TOKEN]", "config"),
+        (trainer("token=hunter1"), trainer("token=hunter2"), "trainer.words", "config"),
+        (train(), train(initializer={"model": {"storageUri": "s3://b/m"}}), "model", "model"),
+    ],
+)
+def test_every_edit_of_a_training_job_needs_another_one(old: Any, new: Any, slot: str, kind: str) -> None:
+    record = only(compare([old], [new]))
+    assert (record.slot, record.kind, record.action) == (slot, kind, "recreate")
+    assert "hunter" not in repr(record)
+
+
+def test_a_data_set_of_a_training_job_is_spelled_as_written() -> None:
+    slot = extracted(train(initializer={"dataset": {"storageUri": "hf://o/d"}})).slots["dataset"]
+    assert (slot.ref.spelling, slot.ref.canonical) == ("hf://o/d", "hf://datasets/o/d@main")
 
 
 def test_a_reference_without_a_name_that_takes_the_place_of_another_changed() -> None:

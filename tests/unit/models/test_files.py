@@ -251,3 +251,10 @@ def test_a_number_format_that_comes_to_a_model_s_configuration_changes_its_answe
     assert (record.kind, record.op, record.action) == ("quantization", "added", "rollout")
     (new,) = [r for r in compare([], [], [FileChange("m/config.json", None, quantized)]) if r.kind == "quantization"]
     assert (new.op, new.action) == ("added", "apply")
+
+
+@pytest.mark.parametrize("models", ["3", "{a: b}", "[3]", "[null]", "[{tag: [x]}]"])
+def test_models_of_a_bento_that_cannot_be_read_do_not_count_as_removed(models: str) -> None:
+    old, new = Blob(b"models: ['iris:1']"), Blob(f"models: {models}".encode())
+    record = only(compare([], [], [FileChange("bentofile.yaml", old, new)]))
+    assert (record.op, record.location.json_path.startswith("$.models")) == ("parse-error", True)

@@ -133,6 +133,30 @@ def test_what_else_a_command_says(image: str, args: list[str], expected: dict[st
     assert {name: slot for name, slot in slots.items() if name != "image"} == expected
 
 
+HERE = "cat > {file} <<'EOF'\n{body}\nEOF\n{then}"
+HERE_DOCUMENTS: list[tuple[str, str | None]] = [
+    (HERE.format(file="/x.json", body='{"it\'s": 1}', then="vllm serve org/m"), HF_MAIN),
+    (HERE.format(file="/run.sh", body="vllm serve org/x", then="vllm serve org/m"), HF_MAIN),
+    (HERE.format(file="/run.sh", body="vllm serve org/m", then="exec bash /run.sh"), HF_MAIN),
+    ("bash <<-END\n\tvllm serve org/m\n\tEND\n", HF_MAIN),
+    ("python - <<EOF\nvllm serve org/m\nEOF\n", None),
+    ("vllm serve org/m # <<EOF\n", HF_MAIN),
+]
+
+
+@pytest.mark.parametrize(("script", "expected"), HERE_DOCUMENTS, ids=range(len(HERE_DOCUMENTS)))
+def test_here_documents_are_read_where_they_run(script: str, expected: str | None) -> None:
+    found = canonicals(deployment(container("c", command=["sh", "-c", script])))
+    assert {name: ref for name, ref in found.items() if ".model" in name} == (
+        {"container[c].model": expected} if expected else {}
+    )
+
+
+def test_a_part_of_a_setting_that_is_a_document_changes_answers() -> None:
+    old, new = (vllm("--model=o/m", f"--speculative-config.model=o/{draft}") for draft in ("a", "b"))
+    assert only(compare([old], [new])).action == "rollout"
+
+
 def test_another_file_of_settings_changes_answers() -> None:
     assert only(compare([vllm("--config", "/a.yaml")], [vllm("--config", "/b.yaml")])).action == "rollout"
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from agent.core.models.extract.heredocs import unfolded
 from agent.core.models.extract.slot import Context, mapping, mappings, text, texts
 from agent.core.models.ref import NOT_RENDERED, Ref, opaque, unresolved
 
@@ -172,7 +173,7 @@ def _segments(script: str, env: dict[str, Value], depth: int = 3) -> Iterator[li
 
 
 def _words(script: str) -> list[str]:
-    joined = script.replace("\\\r\n", " ").replace("\\\n", " ")
+    joined = unfolded(script, _SHELLS).replace("\\\r\n", " ").replace("\\\n", " ")
     joined = _SUBSTITUTION.sub(lambda match: match.group(0).translate(_PROTECT), joined)
     joined = _DUPLICATED_HANDLE.sub(" ", _PROCESS.sub(" ", joined))
     lines = "\n".join(_without_comment(line) for line in joined.splitlines())

@@ -10,7 +10,7 @@ from typing import Final
 
 from agent.core.models.extract import document, fields
 from agent.core.models.extract.pipelines import compiled
-from agent.core.models.extract.slot import Slot, mapping, mappings, text
+from agent.core.models.extract.slot import MalformedError, Slot, items, mapping, mappings, text
 from agent.core.models.extract.tfserving import served_models
 from agent.core.models.grammar import Grammar, parse
 from agent.core.models.record import Kind
@@ -135,11 +135,13 @@ def data_card(data: bytes, path: str) -> Iterator[Slot]:
 
 def bentofile(data: bytes, path: str) -> Iterator[Slot]:
     """BentoML ``bentofile.yaml`` and built ``bento.yaml``: the models that go into the bento."""
-    models = document.load(data, path).get("models")
-    for item in models if isinstance(models, list) else ():
-        tag = text(item, "tag", "$.models") if isinstance(item, Mapping) else str(item)
+    for number, item in enumerate(items(document.load(data, path), "models", "$")):
+        here = f"$.models[{number}]"
+        if not isinstance(item, str | Mapping):
+            raise MalformedError(here, "is neither a tag nor a mapping")
+        tag = item if isinstance(item, str) else text(item, "tag", here)
         if tag:
-            yield Slot(f"model[{tag.partition(':')[0]}]", "model", parse(f"bento://{tag}"), "$.models")
+            yield Slot(f"model[{tag.partition(':')[0]}]", "model", parse(f"bento://{tag}"), here)
 
 
 _PROPERTY: Final = re.compile(

@@ -45,7 +45,7 @@ def _repository(source: Mapping[str, Any], path: str) -> Iterator[Slot]:
     """A Hugging Face repository, or one of a server that speaks its protocol."""
     parent = (source, path)
     yield from fields.image(parent, "modelPuller", "source.modelPuller", "code-image", fields.IMMUTABLE)
-    yield from fields.value(parent, "endpoint", "source.endpoint", "config", fields.POD)
+    yield from fields.value(parent, "endpoint", "source.endpoint")
     owner, revision = text(source, "namespace", path), text(source, "revision", path)
     for field, kind, start in (("modelName", "model", ""), ("datasetName", "data", "datasets/")):
         name = text(source, field, path)

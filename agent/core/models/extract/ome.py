@@ -13,6 +13,7 @@ from agent.core.models.extract.podspec import pod_slots
 from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, text
 from agent.core.models.grammar import Grammar
+from agent.core.models.redact import SECRET_WORDS
 from agent.core.models.ref import unresolved
 from agent.core.models.rendered import Object
 
@@ -23,8 +24,14 @@ def base_model(obj: Object, _: Context) -> Iterator[Slot]:
     """Where the weights come from, their version and number format."""
     spec, storage = at(obj, "spec"), at(obj, "spec", "storage")
     yield from fields.uri(storage, "storageUri", "model", grammar=Grammar.OME)
-    if not storage[0].get("storageUri"):
+    if storage[0].get("storageUri"):
+        yield from fields.value(storage, "path", "storage.path", traits=fields.POD)
+    else:
         yield from fields.uri(storage, "path", "model", grammar=Grammar.OME)
+    parameters, path = at(obj, "spec", "storage", "parameters")
+    for key in sorted(parameters, key=str):
+        if not SECRET_WORDS.search(str(key)):
+            yield from fields.value((parameters, path), str(key), f"storage.parameters[{key}]")
     for field in ("key", "storageKey"):
         yield from fields.value(storage, field, "storage.key", "credential", fields.POD)
     yield from fields.value(spec, "version", "version")

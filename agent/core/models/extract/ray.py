@@ -106,7 +106,9 @@ def _llm_config(config: Any, path: str, label: str, several: bool) -> Iterator[S
     spelled = text(source, "bucket_uri", here) if isinstance(source, Mapping) else text(loading, "model_source", here)
     if spelled or name:
         ref = parse(spelled or name, Grammar.HUB, revision=text(engine, "revision", engine_path))
-        yield Slot(f"{base}.model", "model", ref, here, fields.POD)
+        nested = ".bucket_uri" if isinstance(source, Mapping) else ""
+        where = f"{here}.model_source{nested}" if spelled else f"{here}.model_id"
+        yield Slot(f"{base}.model", "model", ref, where, fields.POD)
     if spelled and name:
         yield Slot(f"{base}.model_id", "config", literal(name), f"{here}.model_id", fields.NAME)
     for key, (kind, traits) in _ENGINE.items():

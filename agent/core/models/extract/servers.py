@@ -307,6 +307,16 @@ DYNAMO: Final = Server(
     settings=_VLLM_SETTINGS,
     switches=_VLLM_SWITCHES | {"is-prefill-worker", "is-decode-worker"},
 )
+GENERIC_FLAGS: Final = ("model-uri", "model-id", "model-path", "model", "model-name-or-path", "storage-uri")
+GENERIC_REVISION_FLAGS: Final = ("model-revision", "model-version", "revision")
+TRAINING: Final = Server(
+    "training script",
+    programs=(),
+    model=GENERIC_FLAGS,
+    revision=GENERIC_REVISION_FLAGS,
+    grammar=Grammar.GENERIC,
+    settings={"dataset": Setting("data"), "dataset-name": Setting("data")},
+)
 SERVERS: Final[tuple[Server, ...]] = (
     DYNAMO,
     KSERVE_HF,
@@ -336,9 +346,7 @@ DELIVERED_ENV: Final = ("STORAGE_URI", "MODEL_URI")
 """Variables that name what is put into the folder that a server loads from, best first."""
 CACHE_ENV: Final = ("HF_HUB_CACHE", "HF_HOME", "TRANSFORMERS_CACHE", "OLLAMA_MODELS")
 """Variables that name the folder in which a server looks for what it has downloaded before."""
-GENERIC_FLAGS: Final = ("model-uri", "model-id", "model-path", "model", "model-name-or-path", "storage-uri")
 GENERIC_REVISION_ENV: Final = ("MODEL_REVISION", "HF_MODEL_REVISION", "HF_REVISION", "MODEL_VERSION", "REVISION")
-GENERIC_REVISION_FLAGS: Final = ("model-revision", "model-version", "revision")
 
 
 ENTRYPOINTS: Final = {"amazon/aws-cli": "aws", "rclone/rclone": "rclone", "ollama/ollama": "ollama"}

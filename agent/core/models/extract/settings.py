@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
+from typing import Final
 
 from agent.core.models.extract.argv import Hidden
 from agent.core.models.extract.seen import POD, Run, Seen, reference
 from agent.core.models.extract.server import Server, Setting
 from agent.core.models.extract.slot import MalformedError, Slot, Trait
 from agent.core.models.grammar import Grammar
-from agent.core.models.redact import HIDDEN
+from agent.core.models.redact import HIDDEN, SECRET_WORDS
 from agent.core.models.ref import Ref, literal, opaque
 
-_SECRET_WORDS = re.compile(r"key|token|secret|passw|auth|cred|cert", re.IGNORECASE)
+_PLAIN: Final = Setting("config", frozenset())
 
 
 def settings(run: Run, seen: Seen) -> Iterator[Slot]:
@@ -50,12 +50,14 @@ def _others(run: Run, seen: Seen) -> Iterator[Slot]:
         if flag in known or not server.settings:
             continue
         value, path = ",".join(values), seen.written.flag([flag])
-        if _SECRET_WORDS.search(flag):
+        if SECRET_WORDS.search(flag):
             ref = opaque(HIDDEN, "argument", f"argument:{flag}")
             yield Slot(f"{seen.place.base}.--{flag}", "credential", ref, path, POD, _sha256(value))
         else:
             ref = seen.hidden(value) or literal(canonical_json(value), value)
-            yield Slot(f"{seen.place.base}.--{flag}", "config", ref, path, POD)
+            # A part of a setting that is a document may be given in a flag of its own, after a dot.
+            whole = server.settings.get(flag.partition(".")[0], _PLAIN)
+            yield Slot(f"{seen.place.base}.--{flag}", whole.kind, ref, path, whole.traits | POD)
 
 
 def _setting_ref(value: str, setting: Setting, server: Server, seen: Seen, revision: str | None) -> Ref:

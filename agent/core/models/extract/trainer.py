@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from agent.core.models.extract import fields
+from msgspec.structs import replace
+
+from agent.core.models.extract import fields, servers
+from agent.core.models.extract.argv import flags
 from agent.core.models.extract.container import container_slots
 from agent.core.models.extract.mounts import Mounts
 from agent.core.models.extract.seen import Place
-from agent.core.models.extract.slot import Context, Extractor, Slot, at
+from agent.core.models.extract.slot import Context, Extractor, Slot, at, mappings, text, texts
 from agent.core.models.grammar import parse
+from agent.core.models.redact import HIDDEN, SECRET_WORDS
+from agent.core.models.ref import Ref, literal, opaque
 from agent.core.models.rendered import Object
 
 GROUP: Final = "trainer.kubeflow.org"
@@ -26,15 +32,35 @@ def _train_job(obj: Object, context: Context) -> Iterator[Slot]:
         # The field says what it is, so that the address need not.
         address = slot.ref.spelling.removeprefix("hf://")
         hub = slot.ref.scheme == "hf-model"
-        yield slot._replace(ref=parse(f"hf://datasets/{address}")) if hub else slot
+        dataset = parse(f"hf://datasets/{address}")
+        yield slot._replace(ref=replace(dataset, spelling=slot.ref.spelling)) if hub else slot
     yield from fields.uri(at(obj, "spec", "initializer", "model"), "storageUri", "model")
     for part in ("dataset", "model"):
         secret = at(obj, "spec", "initializer", part, "secretRef")
         yield from fields.secret(secret, "name", f"{part}.secret", context.namespace)
     yield from fields.named(at(obj, "spec", "runtimeRef"), "name", "runtime", "trainingruntime")
     trainer, path = at(obj, "spec", "trainer")
-    yield from container_slots(trainer, Place("trainer", path, context, Mounts((), context)))
+    place = Place("trainer", path, context, Mounts((), context), servers.TRAINING)
+    yield from container_slots(trainer, place)
+    words = [word for field in ("command", "args") for word in flags(texts(trainer, field, path)).positional]
+    if words:
+        ref, fingerprint = _told(" ".join(words), "words")
+        yield Slot("trainer.words", "config", ref, f"{path}.args", fields.POD, fingerprint)
+    for entry, here in mappings(trainer, "env", path):
+        name, value = text(entry, "name", here), text(entry, "value", here)
+        if value and name not in servers.CACHE_ENV:
+            ref, fingerprint = _told(value, name)
+            yield Slot(f"trainer.env[{name}]", "config", ref, f"{here}.value", fields.POD, fingerprint)
     yield from fields.scale((trainer, path), "numNodes", prefix="trainer.")
+
+
+def _told(value: str, name: str) -> tuple[Ref, str]:
+    """A plain value and no fingerprint, or the stand-in for one that may be a credential and its fingerprint."""
+    if not (SECRET_WORDS.search(name) or SECRET_WORDS.search(value)):
+        return literal(value), ""
+    return opaque(HIDDEN, "argument", f"argument:{name}"), hashlib.sha256(
+        value.encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def _immutable(slots: Iterator[Slot]) -> Iterator[Slot]:
