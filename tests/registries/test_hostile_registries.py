@@ -397,6 +397,21 @@ async def test_pages_that_are_too_long_are_not_read_on_and_on(
     assert len(server.asked) <= 6
 
 
+async def test_lines_of_git_without_end_are_not_read(server: Registry, ask: Asking) -> None:
+    headers = {"Content-Type": "application/x-git-upload-pack-advertisement"}
+    server.put("/m.git/info/refs", lambda: web.Response(body=b"0000" * 2**20, headers=headers))
+    assert (await ask(f"{server.url}/m.git")).unresolved == "refused"
+
+
+async def test_lines_of_a_table_without_end_are_not_read(server: Registry, ask: Asking) -> None:
+    where, told = "/shares/s/schemas/c/tables/t/metadata", b'{"metaData": {"id": "i"}}\n'
+    for lines, known in ((b"{}\n" * 9 + told, True), (b"{}\n" * 50_000 + told, False)):
+        server.put(where, lambda lines=lines: web.Response(body=lines, headers={"Delta-Table-Version": "7"}))  # type: ignore[misc]
+        found = await ask("delta://s/c/t", ttl=0)
+        assert found.digest is not None
+        assert ("i" in found.digest.value) is known
+
+
 def test_a_listing_is_read_in_the_time_that_its_length_takes() -> None:
     # joined piece by piece, or once more for each element around it, a mebibyte would take hours
     for text in ("\n" * 2**20, "&#10;" * 2**18):

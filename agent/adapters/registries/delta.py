@@ -24,6 +24,7 @@ from agent.core.registries.outcome import Found
 
 T = TypeVar("T")
 _REFERENCE: Final = re.compile(r"^delta(?:\+([a-z0-9]+))?://(.+?)(?:@v(\d{1,19})|(\?timestampAsOf=.*))?$")
+_LINES: Final = 50_000
 _LOG: Final = "_delta_log"
 _NEWEST: Final = 2**62
 
@@ -156,8 +157,8 @@ async def _newest(log: Log) -> int:
 
 
 def _ids(lines: bytes) -> Iterator[_Metadata]:
-    """The metadata in some lines of actions, with the id, however it is wrapped."""
-    for line in lines.splitlines():
+    """The metadata in some lines of actions, with the id, however it is wrapped. It is among the first, if at all."""
+    for line in lines.split(b"\n", _LINES)[:_LINES]:
         action = _read(line, _Action)
         if action is not None and (told := action.meta_data) is not None:
             inner = told.delta_metadata.id if told.delta_metadata else ""

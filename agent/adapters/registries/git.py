@@ -12,6 +12,8 @@ from agent.core.models.ref import Digest
 from agent.core.registries.outcome import Found
 
 _REFERENCE: Final = re.compile(r"^(https?://[^@]+?\.git)(?:@(.+))?$")
+_LINES: Final = 200_000
+"""More than an answer has room for, unless they are empty."""
 _COMMIT: Final = re.compile(r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$")
 _SERVICE: Final = "git-upload-pack"
 
@@ -53,8 +55,11 @@ def _of(commit: str) -> Found:
 
 def _advertised(body: bytes) -> Iterator[tuple[str, str]]:
     """(name, commit) of what is advertised: lines with their length in front, in four hexadecimal digits."""
-    position = 0
+    position, lines = 0, 0
     while position < len(body):
+        lines += 1
+        if lines > _LINES:
+            raise RegistryError("refused", f"the Git server advertises more than {_LINES} lines")
         try:
             length = int(body[position : position + 4], 16)
         except ValueError:
