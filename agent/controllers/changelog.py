@@ -255,9 +255,9 @@ class ChangeLog:
         """Until what was kept elsewhere is read."""
         await self.restored.wait()
 
-    def meanings(self, kind: str, namespace: str, name: str) -> Meanings:
-        """What the references of one object are known to mean."""
-        return meanings(entry.record for entry in self.for_object(kind, namespace, name))
+    def meanings(self, kind: str, namespace: str, name: str, since: datetime | None = None) -> Meanings:
+        """What the references of one object are known to mean in pods of which none is older than *since*."""
+        return meanings((entry.record for entry in self.for_object(kind, namespace, name)), since)
 
     def earlier(self, key: ObjectKey, slot: str, reference: Ref | None) -> str | None:
         """The earlier revision at which the slot had this reference, None if it never had."""

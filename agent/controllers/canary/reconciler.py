@@ -28,7 +28,7 @@ from agent.controllers.canary.analysing import Analyst
 from agent.controllers.canary.bookkeeping import keep_books, ledger_after, missed_run, shortened
 from agent.controllers.canary.definition import DefinitionWatch
 from agent.controllers.canary.flagger import FlaggerWatch
-from agent.controllers.canary.kinds import AUTOSCALERS, CANARIES
+from agent.controllers.canary.kinds import AUTOSCALERS, CANARIES, WORKLOADS
 from agent.controllers.canary.metrics import FlaggerMetrics
 from agent.controllers.canary.observing import Observer, World, snapshot_of
 from agent.controllers.canary.performing import Performer
@@ -210,7 +210,9 @@ class CanaryReconciler:
                 ingress_prefix=self._settings.ingress_annotations_prefix,
             ),
             verdict=self._rollouts.last_refusal(plan.namespace, plan.name),
-            resolve=Known(self._changes.meanings(plan.target_kind, plan.namespace, plan.target)),
+            resolve=Known(
+                self._changes.meanings(plan.target_kind, plan.namespace, plan.target, _copied_since(canary, plan))
+            ),
         )
 
     async def _run(self, tick: Tick, *, due: bool) -> tuple[Decision, Snapshot]:
@@ -357,6 +359,12 @@ class CanaryReconciler:
         plan = self._plans.pop(key, None)
         if plan is not None:
             self._metrics.forget(plan)
+
+
+def _copied_since(canary: Canary, plan: Plan) -> datetime | None:
+    """Since when there can have been a primary; None where the target itself serves, which may be older."""
+    copied = plan.target_kind in WORKLOADS
+    return canary.metadata.creation_timestamp if copied else None
 
 
 def _unsupported(canary: Canary, plan: Plan, router: Router | None) -> tuple[str, str] | None:

@@ -107,6 +107,13 @@ def stale(
     return [found[name] for name in sorted(found)]
 
 
+def oldest(pods: Iterable[Object]) -> datetime | None:
+    """When the first of the pods was started; None if that is not known of all of them."""
+    times = [_time((pod.get("status") or {}).get("startTime")) for pod in pods]
+    known = [time for time in times if time is not None]
+    return min(known) if known and len(known) == len(times) else None
+
+
 def stale_records(
     found: Iterable[Stale], rendered: RenderedSet, kustomization: str, revision: str, canaries: Sequence[Object] = ()
 ) -> list[ChangeRecord]:

@@ -58,8 +58,8 @@ class ChangeLookup(Protocol):
         """What is known of the object's changes, the newest first."""
         ...
 
-    def meanings(self, kind: str, namespace: str, name: str) -> Meanings:
-        """What the object's references are known to mean."""
+    def meanings(self, kind: str, namespace: str, name: str, since: datetime | None = None) -> Meanings:
+        """What the object's references are known to mean in pods of which none is older than *since*."""
         ...
 
 
@@ -73,7 +73,13 @@ class NoChanges:
     async def ready(self) -> None:
         """At once."""
 
-    def meanings(self, kind: str, namespace: str, name: str) -> Meanings:  # noqa: ARG002 - protocol
+    def meanings(
+        self,
+        kind: str,  # noqa: ARG002 - protocol
+        namespace: str,  # noqa: ARG002
+        name: str,  # noqa: ARG002
+        since: datetime | None = None,  # noqa: ARG002
+    ) -> Meanings:
         """Nothing is known."""
         return {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 
 from agent.core.models import Digest, Identity, Ref, RenderedSet, Size
 from agent.core.models.references import Reference, references
-from agent.core.models.running import Move, pods_of, serving, stale, stale_records
+from agent.core.models.running import Move, oldest, pods_of, serving, stale, stale_records
 from tests.unit.models.manifests import A, B, compare, container, deployment, obj, vllm
 
 Object = dict[str, Any]
@@ -85,6 +86,13 @@ def test_another_text_for_the_same_content_is_none(here: str, there: str, differ
     runs = next(one.slot.ref for one in wanted(vllm("org/m", "--revision", B)) if one.slot.name == MODEL)
     known = {(MODEL, runs.canonical): resolved(runs, there or None)}
     assert bool(stale(listed, {}, [pod(vllm("org/m", "--revision", B))], known)) is differs
+
+
+def test_the_oldest_pod_is_the_one_that_was_started_first() -> None:
+    pods = [pod(GIT, started=LATE), pod(GIT, started=EARLY), pod(GIT, started=NOTICED)]
+    assert oldest(pods) == datetime.fromisoformat(EARLY)
+    assert oldest([*pods, {**pods[0], "status": {"phase": "Running"}}]) is None
+    assert oldest([]) is None
 
 
 @pytest.mark.parametrize("gone", ["Succeeded", "Pending", "deleting"])

@@ -1,6 +1,7 @@
 """A new revision that says the same in other words: when it is one, and that nothing else hides behind it."""
 
 import copy
+from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -9,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from agent.core.models import ChangeRecord, Ref, RenderedSet, changes
+from agent.core.models import ChangeRecord, Commit, Ref, RenderedSet, changes
 from agent.core.models.extract.declared import slug
 from agent.core.models.meanings import Known, meanings
 from agent.core.models.ref import Digest, Identity
+from agent.core.objects import ObjectKey
 from agent.core.rollout import rewording
 from agent.core.rollout.rewording import WORDS, reworded
 
@@ -27,8 +29,8 @@ CARD = {
 }
 """Two commits of which only the card differs, and the branch that means the first of them."""
 IMAGE = {
-    ("volume[model]", f"oci://{TAG}"): ("manifest", "b", "b"),
-    ("volume[model]", f"oci://{PIN}"): ("manifest", "b", "b"),
+    ("volume[model]", f"oci://{TAG}"): ("manifest", "3" * 64, "b"),
+    ("volume[model]", f"oci://{PIN}"): ("manifest", "3" * 64, "b"),
 }
 
 
@@ -318,12 +320,53 @@ def test_an_edit_anywhere_else_is_never_hidden(place: tuple, text: str) -> None:
     assert reworded([CALM], [after], known(CARD)) == ()
 
 
-def test_a_tag_that_has_meant_two_things_means_neither() -> None:
+PLACE = ("volume[model]", "oci://a:1")
+EARLIER, LOOKED, LATER = (datetime(2026, 11, 30, hour, tzinfo=UTC) for hour in (1, 2, 3))
+
+
+def told(
+    value: str, *, op: Any = "changed", before: str | None = "r1", side: str = "new", pinned: Any = False
+) -> ChangeRecord:
+    """What was told of the tag: the digest that it means, none if *value* is empty, as looked up at LOOKED."""
     (change,) = changes(RenderedSet([deployment(volumes=volume(TAG))]), RenderedSet([deployment(volumes=volume(PIN))]))
+    digest = Digest("sha256", value, "manifest", "sha256") if value else None
+    tag = Ref("a:1", "oci", PLACE[1], pinned, Identity(resolved_at=LOOKED.strftime("%Y-%m-%dT%H:%M:%SZ")), digest)
+    return replace(change, op=op, commit=Commit(before, "r2"), **{"old": None, "new": None, side: tag})
 
-    def told(value: str) -> ChangeRecord:
-        digest = Digest("sha256", value, "manifest", "sha256")
-        return replace(change, old=None, new=Ref("a:1", "oci", "oci://a:1", False, None, digest))
 
-    assert meanings([told("x"), told("x")]).keys() == {("volume[model]", "oci://a:1")}
+def test_a_tag_that_has_meant_two_things_means_neither() -> None:
+    assert meanings([told("x"), told("x")]).keys() == {PLACE}
     assert meanings([told("x"), told("y"), told("x")]) == {}
+    assert meanings([told("x"), told("x", op="respelled", side="old"), told("y", op="floated")]) == {}
+
+
+@pytest.mark.parametrize(
+    ("record", "since", "is_known"),
+    [
+        (told("x"), None, True),
+        (told("x", before=None), None, False),
+        (told("x", op="added"), None, False),
+        (told("x", op="respelled"), None, False),
+        (told("x", side="old"), None, False),
+        (told("x", op="added"), LATER, True),
+        (told("x", op="added"), LOOKED, True),
+        (told("x", op="added"), EARLIER, False),
+        (told("x", op="respelled", side="old"), EARLIER, False),
+        (told("x", op="respelled", side="old", pinned=True), None, True),
+    ],
+)
+def test_a_tag_means_what_it_meant_before_pods_could_be_started_with_it(
+    record: ChangeRecord, since: datetime | None, is_known: bool
+) -> None:
+    """Pods that ran before anybody asked what their tag means may run what it meant earlier."""
+    assert (meanings([record], since).keys() == {PLACE}) is is_known
+
+
+def test_a_tag_of_which_it_was_not_known_once_what_it_means_means_nothing() -> None:
+    assert meanings([told("x"), told("", side="old")], LATER) == {}
+
+
+def test_a_declared_digest_is_not_overruled_by_what_is_known() -> None:
+    declared = Ref("a:1", "oci", PLACE[1], False, None, Digest("sha256", "z", "files", "sha256"))
+    says = Known(meanings([told("x")]))
+    assert says("new", ObjectKey("", "Pod", "", "p"), PLACE[0], declared) is declared
