@@ -182,6 +182,16 @@ class Story:
         """Make the agent look at the repository now."""
         await self.request(REPO, "repo", value)
 
+    async def look(self, *values: str) -> None:
+        """Have the agent look at the repository once for each value. When it begins the next look, one has ended."""
+        for value in values:
+            await self.pull(value)
+            await self.until(
+                REPO,
+                "repo",
+                lambda found, value=value: (found or {}).get("status", {}).get("lastHandledReconcileAt") == value,
+            )
+
     async def until(
         self, kind: tuple[str, str], name: str, predicate: Callable[[Object | None], bool], timeout: float = PATIENCE
     ) -> Object:

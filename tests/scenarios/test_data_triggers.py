@@ -182,6 +182,26 @@ async def test_a_file_that_dvc_tracks_starts_a_run_that_is_told_which(story: Sto
     assert run["slots"] == ["File/data/train.csv.dvc out[train.csv]"]
 
 
+async def test_a_tag_that_registers_a_data_set_starts_a_run_without_a_commit(story: Story, node: ProcessNode) -> None:
+    first = story.git.commit({"dvc.yaml": "artifacts:\n  sales: {path: data/sales, type: dataset}\n"})
+    second = story.git.commit({"README.md": "second"})
+    story.git.tag("sales@v1.0.0", first, message="first")
+    await story.source()
+    selector = {"sources": [{"kind": "GitRepository", "name": "repo"}], "schemes": ["gto"]}
+    template = job('printf "%s" "{\\"reason\\": \\"$WEIR_DATA_PATH $WEIR_DATA_URI\\"}" > /dev/termination-log')
+    await declare(story, template, selector=selector)
+    await trigger(story, lambda found: bool(found.get("status", {}).get("sources")))
+    await story.look("0", "1")
+    story.git.tag("sales@v1.1.0", second, message="second")
+    await story.look("2", "3")
+    found = await trigger(story, lambda found: [run["state"] for run in runs(found)] == ["Succeeded"])
+    (run,) = runs(found)
+    assert (run["data"], run["slots"]) == (f"gto:sales@v1.1.0@{second}", ["File/data/sales artifact"])
+    assert run["message"] == "data/sales sales@v1.1.0"
+    await story.look("4", "5")
+    assert len(await jobs(story)) == 1
+
+
 async def test_a_run_that_fails_is_told_and_run_again_only_when_somebody_asks(story: Story, node: ProcessNode) -> None:
     story.git.commit({"chat.yaml": serving("s3://data/v1")})
     await story.source()

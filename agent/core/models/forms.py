@@ -168,7 +168,10 @@ does not tell.
 |---|---|
 | `artifact` | the highest version that is registered |
 | `stage[prod]` | what the stage has; a commit without a version counts too |
-| `version[v1.2.3]` | the tag of an earlier version was moved (of the 20 highest) |
+| `version[v1.2.3]` | the tag of an earlier version was moved |
+
+Of an artifact the 20 highest versions and 20 stages are followed, of a repository 200 artifacts; where there are as
+many, none counts as new or gone.
 
 The object is `File` with the path that `dvc.yaml` (`artifacts`), else `artifacts.yaml`, has for the artifact, or its
 name where neither has one. Type `data` or `dataset` makes kind `data`, any other and none `model`; `files` of

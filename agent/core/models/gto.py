@@ -9,6 +9,7 @@ and what is taken back leaves the one before. Grammar and meaning: https://dvc.o
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
@@ -20,7 +21,9 @@ from agent.core.semver import Version, parse_version
 Action = Literal["register", "deregister", "assign", "unassign", "deprecate"]
 
 KEPT: Final = 20
-"""The highest versions of an artifact, of which it is remembered where their tags were."""
+"""The highest versions of an artifact, and as many stages, that are followed."""
+ARTIFACTS: Final = 200
+"""Artifacts of one repository that are followed, the first by name: all of it is remembered over a restart."""
 _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9/_-]*[A-Za-z0-9])?"
 _NUMBER: Final = r"(?:0|[1-9][0-9]*)"
 _BEFORE: Final = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
@@ -124,8 +127,8 @@ def undecided(tags: Iterable[Tag]) -> frozenset[str]:
 
 def registry(tags: Iterable[Tag]) -> Registry:
     """What the tags say is registered and assigned. Tags of no known time count as older than all others."""
-    found = {name: _artifact(events) for name, events in sorted(_by_artifact(tags).items())}
-    return {name: artifact for name, artifact in found.items() if artifact != Artifact()}
+    found = ((name, _artifact(events)) for name, events in sorted(_by_artifact(tags).items()))
+    return dict(itertools.islice((one for one in found if one[1] != Artifact()), ARTIFACTS))
 
 
 def _by_artifact(tags: Iterable[Tag]) -> Mapping[str, list[Event]]:
@@ -188,7 +191,7 @@ def _artifact(events: Sequence[Event]) -> Artifact:
     kept = {
         version: Held(versions[version].tag.commit, versions[version].tag.name, version) for version in ranked[:KEPT]
     }
-    return Artifact(kept, stages)
+    return Artifact(kept, dict(itertools.islice(stages.items(), KEPT)))
 
 
 def _registrations(events: Sequence[Event]) -> Mapping[tuple[str, str], Event]:

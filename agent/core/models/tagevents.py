@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from agent.core.models.extract import document
 from agent.core.models.extract.slot import MalformedError, Slot, mapping, text
-from agent.core.models.gto import Artifact, Held, Registry
+from agent.core.models.gto import ARTIFACTS, KEPT, Artifact, Held, Registry
 from agent.core.models.impact import ImpactIndex
 from agent.core.models.record import ChangeRecord, Commit, Kind, Location, ObjectId, Operation, Reason
 from agent.core.models.recording import Comparison, History, Pair, record
@@ -44,14 +44,22 @@ class Declared(NamedTuple):
 
 
 def tag_changes(before: Registry, after: Registry) -> Iterator[TagChange]:
-    """What differs between two states. The same commit under another version or tag is no change."""
-    for name in sorted(before.keys() | after.keys()):
+    """What differs between two states. The same commit under another version or tag is no change.
+
+    Of what has no room in one of them nobody can tell whether it has come or gone.
+    """
+    for name in _both(before, after, ARTIFACTS):
         old, new = before.get(name, Artifact()), after.get(name, Artifact())
         yield from _versions(name, old, new)
-        for stage in sorted(old.stages.keys() | new.stages.keys()):
+        for stage in _both(old.stages, new.stages, KEPT):
             had, has = old.stages.get(stage), new.stages.get(stage)
             if _commit(had) != _commit(has):
                 yield TagChange(name, f"stage[{stage}]", had, has)
+
+
+def _both(old: Mapping[str, object], new: Mapping[str, object], room: int) -> list[str]:
+    full = max(len(old), len(new)) >= room
+    return sorted(old.keys() & new.keys() if full else old.keys() | new.keys())
 
 
 def _versions(name: str, old: Artifact, new: Artifact) -> Iterator[TagChange]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core.models import ChangeRecord, Commit, FileRule, Rules
-from agent.core.models.gto import Tag, registry
+from agent.core.models.gto import ARTIFACTS, KEPT, Tag, registry
 from agent.core.models.tagevents import Declared, declared, tag_changes, tag_records
 
 A, B, C = (digit * 40 for digit in "abc")
@@ -120,6 +120,18 @@ def test_a_stage_that_goes_back_says_so() -> None:
         tag_changes(*states), {"nn": Declared("nn")}, MAIN, history=lambda _key, _slot, _ref: "main@sha1:0"
     )
     assert (found.direction, found.reason.code) == (f"revert-to:{A}", "revert")
+
+
+def test_what_has_no_room_is_neither_new_nor_gone() -> None:
+    many = [Tag(f"n{number:04}@v1.0.0", "", A) for number in range(1000)]
+    full, less = registry(many), registry(many[1:])
+    assert len(full) == len(less) == ARTIFACTS
+    assert list(tag_changes(full, less)) == list(tag_changes(less, full)) == []
+    moved = registry([Tag("n0001@v1.1.0", "", B), *many])
+    assert [change.artifact for change in tag_changes(full, moved)] == ["n0001"]
+    stages = [Tag(f"nn#s{number:03}#{number + 1}", "", A) for number in range(100)]
+    assert len(registry(stages)["nn"].stages) == KEPT
+    assert list(tag_changes(registry(stages), registry(stages[1:]))) == []
 
 
 DVC = b"artifacts:\n  nn: {path: models/nn.pkl, type: model}\n  set: {path: train, type: dataset}\n"
