@@ -82,6 +82,53 @@ def test_jobs_report_by_the_termination_message_of_the_pod_that_ended_last(kind:
     assert (run.state, run.verdict, run.metrics, run.message) == ("Succeeded", "pass", {"accuracy": 0.9}, "fine")
 
 
+def node(phase: str, message: str, **more: Any) -> dict[str, Any]:
+    """A Workflow of one Pod, which is the node of the Workflow's name."""
+    only = {"id": "retrain-1", "name": "retrain-1", "type": "Pod", "phase": phase, "taskResultSynced": True, **more}
+    said = {"message": message} if message else {}
+    return {"phase": phase, "progress": "0/1", "nodes": {"retrain-1": only}, **said}
+
+
+def reason(kind: str, status: str, why: str, message: str, **more: Any) -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": status, "reason": why, "message": message}], **more}
+
+
+CHILDREN = {"jobsStatus": [{"name": "node", "ready": 0, "succeeded": 0, "failed": 0, "active": 1, "suspended": 0}]}
+TASKS = "Tasks Completed: 1 (Failed: {0}, Cancelled 0), Skipped: 0"
+SEEN: list[tuple[RunKind, dict[str, Any], str | None, str]] = [
+    (WORKFLOW, node("Running", ""), None, ""),
+    (WORKFLOW, node("Succeeded", "", outputs={"exitCode": "0"}), "Succeeded", ""),
+    (WORKFLOW, node("Failed", "main: Error (exit code 1)"), "Failed", "main: Error (exit code 1)"),
+    (WORKFLOW, node("Failed", "Stopped with strategy 'Terminate'"), "Failed", "Stopped with strategy 'Terminate'"),
+    (
+        WORKFLOW,
+        {"phase": "Failed", "progress": "0/0", "message": "invalid spec: template name 'x' undefined"},
+        "Failed",
+        "invalid spec: template name 'x' undefined",
+    ),
+    (PIPELINE_RUN, reason("Succeeded", "Unknown", "Running", "Tasks Completed: 0"), None, "Tasks Completed: 0"),
+    (PIPELINE_RUN, reason("Succeeded", "True", "Succeeded", TASKS.format(0)), "Succeeded", ""),
+    (PIPELINE_RUN, reason("Succeeded", "False", "Failed", TASKS.format(1)), "Failed", TASKS.format(1)),
+    (PIPELINE_RUN, reason("Succeeded", "False", "Cancelled", "was cancelled"), "Failed", "was cancelled"),
+    (PIPELINE_RUN, reason("Succeeded", "False", "PipelineRunTimeout", "within 3s"), "Failed", "within 3s"),
+    (PIPELINE_RUN, reason("Succeeded", "False", "CouldntGetPipeline", "not found"), "Failed", "not found"),
+    (TRAIN_JOB, CHILDREN, None, ""),
+    (TRAIN_JOB, reason("Suspended", "True", "Suspended", "TrainJob is suspended", **CHILDREN), None, ""),
+    (TRAIN_JOB, reason("Complete", "True", "AllJobsCompleted", "jobset completed successfully"), "Succeeded", ""),
+    (TRAIN_JOB, reason("Failed", "True", "FailedJobs", "jobset failed"), "Failed", "jobset failed"),
+    (TRAIN_JOB, reason("Failed", "True", "DeadlineExceeded", "exceeded", **CHILDREN), "Failed", "exceeded"),
+]
+"""What Argo Workflows 3.7.2, Tekton Pipelines 1.5.0 and the Kubeflow Trainer 2.3.0 wrote, typed off and shortened."""
+
+
+@pytest.mark.parametrize(("kind", "status", "state", "message"), SEEN)
+def test_what_the_real_controllers_wrote_is_read(
+    kind: RunKind, status: dict[str, Any], state: str | None, message: str
+) -> None:
+    ended = ending(kind, {"metadata": {"name": "retrain-1"}, "status": status})
+    assert (ended.state, ended.message) == (state, message)
+
+
 def test_a_report_that_says_fail_makes_it_a_failure() -> None:
     complete = having(("Complete", "True", ""))
     report = '{"verdict": "fail", "reason": "accuracy 0.2"}'
