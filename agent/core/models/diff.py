@@ -24,7 +24,7 @@ from agent.core.models.recording import (
     record,
     unreadable,
 )
-from agent.core.models.ref import SECRET_KEYED, Ref
+from agent.core.models.ref import SECRET_KEYED, Ref, have_equal_digests
 from agent.core.models.rendered import Entry, Object, RenderedSet
 from agent.core.models.rules import NO_RULES, Rules
 from agent.core.objects import ObjectKey, split_api_version
@@ -309,7 +309,7 @@ def classify(old: Slot, new: Slot) -> Operation | None:
     if old.fingerprint != new.fingerprint:
         return "changed"
     if before and after and before.is_like(after):
-        if before.value != after.value:
+        if not have_equal_digests(old.ref, new.ref):
             return "changed"
         revisions = {ref.identity.revision if ref.identity else None for ref in (old.ref, new.ref)}
         if before.scope in {"files", "loaded"} and len(revisions) > 1 and not same_text:

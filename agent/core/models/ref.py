@@ -99,6 +99,21 @@ def origin(ref: Ref) -> str:
     return f"{head}/{name}" if head else name
 
 
+_OF_AN_ADDRESS = frozenset({"etag", "generation", "mtime"})
+"""Validators that whoever has the content gives it. Two addresses may have given the same one to different content, as
+files of one size and one time, which have equal ETags, or tables that are both at their fifth version."""
+
+
+def have_equal_digests(one: Ref, other: Ref) -> bool:
+    """Whether the digests of two references say that they are the same content."""
+    first, second = one.digest, other.digest
+    if first is None or second is None or not first.is_like(second) or first.value != second.value:
+        return False
+    if first.strength not in _OF_AN_ADDRESS or first.scope == "files" or one.canonical == other.canonical:
+        return True
+    return one.scheme != "http" and origin(one) == origin(other)  # what a query asks for may be another file
+
+
 NOT_FOUND = "not-found"
 """Whoever should have the content said that it is not there."""
 

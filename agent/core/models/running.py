@@ -21,7 +21,7 @@ from agent.core.models.impact import ImpactIndex
 from agent.core.models.meanings import Meanings
 from agent.core.models.record import ChangeRecord, Commit
 from agent.core.models.recording import Comparison, Pair, record
-from agent.core.models.ref import Digest, Identity, Ref
+from agent.core.models.ref import Digest, Identity, Ref, have_equal_digests
 from agent.core.models.references import Reference
 from agent.core.models.rendered import Object, RenderedSet
 from agent.core.objects import ObjectKey
@@ -154,14 +154,8 @@ def _difference(wanted: Slot, slots: Mapping[str, Slot], moves: Sequence[Move], 
 
 def _is_same(wanted: Slot, running: Ref, known: Meanings) -> bool:
     """Whether another text is known to mean the same content."""
-    want = wanted.ref.digest or _digest(known.get((wanted.name, wanted.ref.canonical)))
-    run = running.digest or _digest(known.get((wanted.name, running.canonical)))
-    same = want is not None and run is not None and run.is_like(want) and run.value == want.value
-    return same and wanted.ref.canonical != running.canonical
-
-
-def _digest(ref: Ref | None) -> Digest | None:
-    return ref.digest if ref is not None else None
+    want, run = (ref if ref.digest else known.get((wanted.name, ref.canonical), ref) for ref in (wanted.ref, running))
+    return have_equal_digests(want, run) and want.canonical != run.canonical
 
 
 def _compared(wanted: Slot, running: Slot, moves: Sequence[Move], pod: Object) -> tuple[bool, Ref | None]:
