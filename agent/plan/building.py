@@ -30,6 +30,7 @@ SHOWN_KIND: Final = 63
 _PLACE: Final = re.compile(r"\b(?:document|line|column) \d+")
 _HEAD: Final = 8000
 """Bytes in which Git looks for what no text has."""
+_PLAIN_KIND: Final = re.compile(rb"^[\"'{\s]*kind[\"']?:\s*[\"']?(?!ENC\[)\w", re.MULTILINE)
 _NOTHING: Final = b"# left out: cannot be read\n"
 
 
@@ -133,7 +134,7 @@ class Builder:
         for path, _ in (error.inputs or Inputs()).files:
             if path in overlay or not is_yaml(path) or path == side.listing.kustomization(path.rpartition("/")[0]):
                 continue
-            documents = await self._documents(side, path)
+            documents = _sealed(side.listing.content(path).data) or await self._documents(side, path)
             if isinstance(documents, str):
                 found.append(PlanError(file=path, message=documents))
         return found
@@ -154,7 +155,7 @@ def _sealed(data: bytes) -> str:
     """Why a file cannot be looked into, empty if it can."""
     if b"\0" in data[:_HEAD]:
         return "is not text: encrypted, or binary"
-    if b"apiVersion" not in data and b"ENC[AES256_GCM" in data:
+    if b"ENC[AES256_GCM" in data and not _PLAIN_KIND.search(data):
         return "is encrypted as a whole with SOPS: not read"
     return ""
 
@@ -187,20 +188,26 @@ def _filled(unit: Unit, variables: Variables, objects: Iterable[bytes]) -> tuple
 
 
 def _not_offline(side: Side, error: RenderError, overlay: Mapping[str, bytes]) -> dict[str, tuple[PlanError, bytes]]:
-    """Kustomizations that the failed build read, without what they want from the network or from Helm."""
+    """Kustomizations that the failed build read, without what nobody has here: remote bases, charts, missing files."""
     found = {}
     for path, _ in (error.inputs or Inputs()).files:
         folder = path.rpartition("/")[0]
         if path in overlay or path != side.listing.kustomization(folder):
             continue
         file = side.includes.file(folder)
-        wanted = (
-            [*(redact(address) for address in file.remote), *(["Helm charts"] if file.charts else [])] if file else []
-        )
-        if file is None or not wanted:
+        if file is None:
             continue
-        problem = PlanError(file=path, message=shortened(f"includes {', '.join(wanted)}: not read offline"))
-        found[path] = problem, msgspec.json.encode(file.offline())
+        absent = side.includes.absent(folder)
+        wanted = [*map(redact, file.remote), *(["Helm charts"] if file.charts else [])]
+        told = [f"includes {', '.join(wanted)}: not read offline"] if wanted else []
+        told += (
+            [f"lists {', '.join(map(redact, absent))}: no file or folder of the source (links are none)"]
+            if absent
+            else []
+        )
+        if told:
+            problem = PlanError(file=path, message=shortened("; ".join(told)))
+            found[path] = problem, msgspec.json.encode(file.offline(absent))
     return found
 
 

@@ -33,7 +33,7 @@ def compared(unit: Unit, built: Sequence[tuple[Made, Made]], history: History, c
     known = [pair for pair in built if not any(made.failed for made in pair)]
     old, new = ([found for pair in known for found in pair[side].objects] for side in (0, 1))
     new = _seen(built, old, new)
-    incomplete = any(_lost_something(made, changed) for _, made in built)
+    incomplete = any(_lost_something(before, after, changed) for before, after in built)
     apart = sorted(_shared(old) | _shared(new)) if any(part.plain for part in unit.parts) else []
     builds = [_build(unit, unit.scope, _others(old, apart), _others(new, apart), incomplete=incomplete)]
     for file in apart:
@@ -55,9 +55,12 @@ def _seen(built: Sequence[tuple[Made, Made]], old: Iterable[Located], new: Itera
     ]
 
 
-def _lost_something(made: Made, changed: frozenset[str]) -> bool:
+def _lost_something(before: Made, after: Made, changed: frozenset[str]) -> bool:
     """Whether the build leaves out what it had before. A file that is the same was left out then as well."""
-    return not made.complete and any(not problem.file or problem.file in changed for problem in made.problems)
+    known = set(before.problems)
+    return not after.complete and any(
+        not problem.file or problem.file in changed or problem not in known for problem in after.problems
+    )
 
 
 def _build(unit: Unit, scope: str, old: list[Located], new: list[Located], *, incomplete: bool) -> Build:

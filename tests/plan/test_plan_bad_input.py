@@ -106,6 +106,53 @@ def test_remote_bases_and_charts_are_named_and_the_rest_is_compared(repository: 
     ]
 
 
+@pytest.mark.parametrize(
+    ("listed", "gone"),
+    [
+        ("t.yaml", ["one/t.yaml"]),
+        ("../base", ["base/kustomization.yaml", "base/u.yaml"]),
+        ("../../../etc", []),
+        ("link.yaml", []),
+        ("../vendor/x", []),
+    ],
+)
+def test_resources_that_are_not_there_are_named_and_the_rest_is_compared(
+    repository: PlanRepository, listed: str, gone: list[str]
+) -> None:
+    (repository.folder / "one").mkdir()
+    (repository.folder / "one" / "link.yaml").symlink_to("../../../etc/passwd")
+    repository.history(
+        {
+            "one/kustomization.yaml": kustomization("s.yaml", listed),
+            "one/s.yaml": service("s3://b/one"),
+            "one/t.yaml": service("s3://b/t", "t"),
+            "base/kustomization.yaml": kustomization("u.yaml"),
+            "base/u.yaml": service("s3://b/u", "u"),
+        },
+        {"one/s.yaml": service("s3://b/two"), **dict.fromkeys(gone)},
+    )
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "sentiment")]
+    assert output.errors == [
+        {
+            "file": "one/kustomization.yaml",
+            "message": f"lists {listed}: no file or folder of the source (links are none)",
+        }
+    ]
+
+
+def test_a_file_that_sops_encrypted_as_a_whole_does_not_end_the_build(repository: PlanRepository) -> None:
+    sealed = "apiVersion: ENC[AES256_GCM,data:{0}]\nkind: ENC[AES256_GCM,data:{0}]\nsops: {{mac: x}}\n"
+    repository.write({"f.yaml": flux("a", "./a")})
+    repository.history(
+        {"a/s.yaml": service("s3://b/one"), "a/x.yaml": sealed.format("aa")},
+        {"a/s.yaml": service("s3://b/two"), "a/x.yaml": sealed.format("bb")},
+    )
+    output = repository.plan()
+    assert [(change["op"], change["object"]["name"]) for change in output.changes] == [("changed", "sentiment")]
+    assert output.errors == [{"file": "a/x.yaml", "message": "is encrypted as a whole with SOPS: not read"}]
+
+
 def test_objects_that_several_files_of_a_folder_hold_are_compared_file_by_file(repository: PlanRepository) -> None:
     repository.history(
         {

@@ -12,6 +12,7 @@ from agent.core.plan.listing import KUSTOMIZATION_NAMES, Listing, inside
 from agent.core.tree import PathEscapeError, clean
 
 _FOLDER_FIELDS: Final = ("resources", "bases", "components", "generators", "transformers", "validators")
+_RESOURCES: Final = ("resources", "bases")
 _LONGEST_PATH: Final = 4096
 _BARE: Final = frozenset({"apiVersion", "kind", "metadata", "resources", "bases"})
 _CHARTS: Final = ("helmCharts", "helmChartInflationGenerator")
@@ -48,14 +49,21 @@ class KustomizationFile(NamedTuple):
         """Whether it wants Helm charts inflated."""
         return not self.document.keys().isdisjoint(_CHARTS)
 
-    def offline(self) -> dict[str, Any]:
-        """The document without what needs a network or Helm."""
+    def offline(self, absent: Iterable[str] = ()) -> dict[str, Any]:
+        """The document without what needs a network or Helm, and without resources that are *absent*."""
         kept = {field: value for field, value in self.document.items() if field not in _CHARTS}
         for field in _FOLDER_FIELDS:
             values = kept.get(field)
             if isinstance(values, list):
-                kept[field] = [value for value in values if value not in self.remote]
+                left_out = {*self.remote, *(absent if field in _RESOURCES else ())}
+                kept[field] = [value for value in values if not isinstance(value, str) or value not in left_out]
         return kept
+
+    def resources(self) -> Iterator[str]:
+        """What it lists as resources."""
+        for field in _RESOURCES:
+            values = self.document.get(field)
+            yield from (value for value in (values if isinstance(values, list) else ()) if isinstance(value, str))
 
     def listed(self) -> Iterator[str]:
         """What its fields for resources, components and the like list."""
@@ -120,11 +128,23 @@ class Includes:
                 if path is not None and self.listing.is_file(path):
                     yield path
 
+    def absent(self, folder: str) -> list[str]:
+        """The resources that the folder's kustomization lists and the repository does not hold, or only as links."""
+        file, listing = self.file(folder), self.listing
+        found = []
+        for text in file.resources() if file else ():
+            path = _joined(folder, text)
+            if text not in (file.remote if file else ()) and not (
+                path is not None and (listing.is_file(path) or listing.is_folder(path))
+            ):
+                found.append(text)
+        return found
+
     def used_otherwise(self) -> frozenset[str]:
         """Kustomizations, and the files that they name for anything else than resources, such as patches."""
         found: set[str] = set()
         for folder, file in self.all():
-            resources = {_joined(folder, text) for text in _texts(file.document.get("resources"))}
+            resources = {_joined(folder, text) for text in file.resources()}
             found.update(path for path in self.named_files(folder) if path not in resources)
             found.add(file.path)
         return frozenset(found)
