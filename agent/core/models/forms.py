@@ -257,7 +257,7 @@ def _recognised(server: Server) -> str:
 def _model(server: Server) -> str:
     names = ["first argument"] if server.positional else []
     variables = [*server.model_env, *([server.file_env] if server.file_env else [])]
-    names += [f"`{_flag(flag)}`" for flag in (*server.model, *server.file, *server.models)]
+    names += [f"`{_flag(flag)}`" for flag in server.names(*server.model, *server.file, *server.models)]
     names += [f"`{name}`" for name in variables]
     return ", ".join(names)
 
@@ -267,7 +267,7 @@ def _revision(server: Server) -> str:
 
 
 def _settings(server: Server) -> str:
-    return ", ".join(f"`{_flag(flag)}`" for flag in (*server.adapters, *server.settings))
+    return ", ".join(f"`{_flag(flag)}`" for flag in server.names(*server.adapters, *server.settings))
 
 
 def _flag(name: str) -> str:

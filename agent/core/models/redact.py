@@ -9,8 +9,14 @@ MAX_LENGTH = 2048
 """Longest spelling and canonical form kept, in characters. Longer ones keep their start and a hash of the whole."""
 
 HIDDEN = "***"
-SECRET_WORDS = re.compile(r"key|token|secret|passw|auth|cred|cert", re.IGNORECASE)
-"""What names of fields, flags and variables have in them whose values may be credentials."""
+SECRET_WORDS = re.compile(
+    r"^(?!(?:max|min|num|return|enable|disable|skip)[-_]).*(?:key|token(?!iz)|secret|passw|auth|cred|cert)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What names of fields, flags and variables have in them whose values may be credentials.
+
+Numbers of tokens are none.
+"""
 
 _SIGNATURE = re.compile(
     r"([?&](?:sig|se|sp|sv|sr|skoid|sktid|st|spr|token|access_token|auth|apikey|api_key|api-key|password|secret|key"

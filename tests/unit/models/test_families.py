@@ -287,6 +287,32 @@ applications:
 """
 
 
+RAY_ENGINE = """
+applications:
+- name: a
+  args:
+    llm_configs:
+    - model_loading_config: {model_id: org/m}
+      engine_kwargs: {tokenizer: org/t, tokenizer_revision: v1, kv_cache_dtype: fp8, max_num_seqs: 4, hf_token: hunter2,
+                      speculative_config: {model: org/d}}
+"""
+
+
+def test_keywords_of_ray_s_engine_are_flags_of_vllm() -> None:
+    found = extracted(obj("ray.io/v1", "RayService", {"serveConfigV2": RAY_ENGINE})).slots
+    slots = {name.removeprefix("app[a]."): (slot.kind, slot.ref.canonical, "output" in slot.traits)
+             for name, slot in found.items()}  # fmt: skip
+    assert "hunter2" not in repr(found)
+    assert slots == {
+        "model": ("model", "hf://org/m@main", False),
+        "tokenizer": ("tokenizer", "hf://org/t@v1", True),
+        "kv_cache_dtype": ("config", "fp8", True),
+        "max_num_seqs": ("config", "4", False),
+        "hf_token": ("credential", "argument:hf_token", False),
+        "speculative_config": ("config", '{"model":"org/d"}', True),
+    }
+
+
 PLACES: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
     ("kubeai.org/v1", "Model",
      {"url": "hf://o/m", "engine": "VLLM", "args": ["--port=1", "--dtype=half"], "env": {"X": "1", "HF_HOME": "/c"}},

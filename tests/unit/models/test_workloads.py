@@ -111,11 +111,28 @@ def test_no_usual_variable_is_lost_beside_another(
     assert {name: slot for name, slot in slots.items() if name != "image"} == expected
 
 
+def test_short_and_long_names_of_flags_are_the_same() -> None:
+    assert compare([vllm("--model=o/m", "-tp", "2", "-q", "awq")],
+                   [vllm("--model=o/m", "--tensor-parallel-size=2", "--quantization=awq")]) == []  # fmt: skip
+    record = only(compare([vllm("--model=o/m", "-tp", "2")], [vllm("--model=o/m", "-tp", "4")]))
+    assert (record.slot, record.action) == ("container[vllm].--tensor-parallel-size", "rollout")
+    assert record.location.json_path.endswith(".args[2]")
+
+
+@pytest.mark.parametrize(
+    ("flag", "kind"),
+    [("--max-batch-prefill-tokens", "config"), ("--tokenizer-pool-size", "config"), ("--api-key", "credential"),
+     ("--hf-token", "credential"), ("--ssl-keyfile", "credential")],
+)  # fmt: skip
+def test_numbers_of_tokens_are_no_credentials(flag: str, kind: str) -> None:
+    assert only(compare([vllm("--model=o/m", flag, "1")], [vllm("--model=o/m", flag, "2")])).kind == kind
+
+
 SETTINGS: list[tuple[str, list[str], dict[str, tuple[str, str]]]] = [
     ("vllm/vllm-openai:v1", ["--generation-config", "vllm"], {"--generation-config": ("config", "vllm")}),
     ("vllm/vllm-openai:v1", ["--generation-config", "org/g"], {"--generation-config": ("config", "hf://org/g@main")}),
     ("ghcr.io/ggml-org/llama.cpp:server", ["-md", "/d", "--lora", "/x", "--lora", "/y"],
-     {"--md": ("model", "file:///d"), "adapter[/x]": ("adapter", "file:///x"), "adapter[/y]": ("adapter", "file:///y")}),
+     {"--model-draft": ("model", "file:///d"), "adapter[/x]": ("adapter", "file:///x"), "adapter[/y]": ("adapter", "file:///y")}),
     ("pytorch/torchserve:1", ["torchserve", "--models", "a=a.mar", "b=https://h.example/b.mar"],
      {"model[a]": ("model", "file://a.mar"), "model[b]": ("model", "https://h.example/b.mar")}),
     ("kserve/storage-initializer:v1", ["s3://b/x", "/x", "gs://b/y", "/y"],

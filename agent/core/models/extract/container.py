@@ -137,7 +137,13 @@ def _additional(server: Server, seen: Seen) -> list[str]:
 
 
 def _configured(server: Server, flags: Flags, seen: Seen) -> Run:
-    """*flags* over the settings in the server's configuration file, if that comes from a rendered ConfigMap."""
+    """*flags*, by their long names, over the settings in the server's file, if that comes from a rendered ConfigMap."""
+    if server.short.keys() & flags.named.keys():
+        long: dict[str, tuple[str, ...]] = {}
+        for name, given in flags.named.items():
+            full = server.short.get(name, name)
+            long[full] = (*long.get(full, ()), *given)
+        flags = flags._replace(named=long)
     path = flags.first("config") if server.config_file else None
     written = seen.place.mounts.text(path) if path else None
     if written is None:
@@ -166,7 +172,7 @@ def _models(runs: Iterable[Run], seen: Seen) -> Iterator[Model]:
         kind: Kind = "data" if flags.first("repo-type") == "dataset" else "model"
         for value in values:
             spelling = f"hf://datasets/{value}" if kind == "data" else _remote(value, server)
-            path = seen.written.flag(server.model, value) if flagged else seen.written.word(value)
+            path = seen.written.flag(server.names(*server.model), value) if flagged else seen.written.word(value)
             ref = reference(spelling, server.grammar, seen, revision)
             yield Model(_within(ref, _file(server, flags, seen)), kind, path)
         if not values and (found := seen.variable(server.model_env)) is not None:

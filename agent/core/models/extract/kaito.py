@@ -38,6 +38,7 @@ def _inference(inference: Mapping[str, Any], path: str, context: Context) -> Ite
     if name:
         yield Slot("model", "model", _preset(name), f"{here}.name", fields.POD)
     options = (mapping(preset, "presetOptions", here), f"{here}.presetOptions")
+    yield from fields.image(options, "image", "preset.image", "model")
     yield from fields.claim(options, "modelWeightsPVC", "weights")
     yield from fields.value(options, "modelWeightsSubPath", "weights.path", "model", fields.POD)
     yield from fields.secret(options, "modelAccessSecret", "secret", context.namespace)

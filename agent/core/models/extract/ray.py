@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from agent.core.models.extract import fields
+from agent.core.models.extract import fields, servers
 from agent.core.models.extract.container import server_slots
-from agent.core.models.extract.document import load
+from agent.core.models.extract.document import canonical, load
 from agent.core.models.extract.mounts import Mounts
 from agent.core.models.extract.seen import Place
+from agent.core.models.extract.server import Setting
 from agent.core.models.extract.slot import (
     Context,
     Extractor,
     MalformedError,
     Slot,
-    Trait,
     at,
     items,
     mapping,
@@ -25,21 +25,12 @@ from agent.core.models.extract.slot import (
 )
 from agent.core.models.extract.written import keyed
 from agent.core.models.grammar import Grammar, parse
-from agent.core.models.record import Kind
+from agent.core.models.redact import SECRET_WORDS
 from agent.core.models.ref import literal
 from agent.core.models.rendered import Object
 
 GROUP: Final = "ray.io"
 MODEL_ARGUMENTS: Final = ("model", "model_id", "model_name", "model_path", "model_uri")
-_ENGINE: Final[Mapping[str, tuple[Kind, frozenset[Trait]]]] = {
-    "tokenizer": ("tokenizer", fields.OUTPUT),
-    "quantization": ("quantization", fields.OUTPUT),
-    "dtype": ("config", fields.OUTPUT),
-    "max_model_len": ("config", fields.OUTPUT),
-    "trust_remote_code": ("config", fields.OUTPUT),
-    "tensor_parallel_size": ("config", fields.ACCELERATOR),
-    "pipeline_parallel_size": ("config", fields.ACCELERATOR),
-}
 
 
 def ray_service(obj: Object, context: Context) -> Iterator[Slot]:
@@ -111,11 +102,7 @@ def _llm_config(config: Any, path: str, label: str, several: bool) -> Iterator[S
         yield Slot(f"{base}.model", "model", ref, where, fields.POD)
     if spelled and name:
         yield Slot(f"{base}.model_id", "config", literal(name), f"{here}.model_id", fields.NAME)
-    for key, (kind, traits) in _ENGINE.items():
-        if key == "tokenizer":
-            yield from fields.uri((engine, engine_path), key, f"{base}.{key}", kind, Grammar.HUB)
-        else:
-            yield from fields.value((engine, engine_path), key, f"{base}.{key}", kind, traits)
+    yield from _engine(engine, engine_path, base)
     lora = (mapping(config, "lora_config", path), f"{path}.lora_config")
     yield from fields.uri(lora, "dynamic_lora_loading_path", f"{base}.adapters", "adapter")
     deployment = (mapping(config, "deployment_config", path), f"{path}.deployment_config")
@@ -123,6 +110,25 @@ def _llm_config(config: Any, path: str, label: str, several: bool) -> Iterator[S
     scaled = (mapping(deployment[0], "autoscaling_config", deployment[1]), f"{deployment[1]}.autoscaling_config")
     yield from fields.scale(scaled, "min_replicas", "max_replicas", prefix=f"{base}.")
     yield from fields.value((config, path), "accelerator_type", f"{base}.accelerators", "scale", fields.ACCELERATOR)
+
+
+def _engine(engine: Mapping[str, Any], path: str, base: str) -> Iterator[Slot]:
+    """What vLLM is started with: its flags, as keywords."""
+    for key in engine:
+        found = servers.VLLM.settings.get(str(key).replace("_", "-"), Setting("config", frozenset()))
+        name, parent = f"{base}.{key}", (engine, path)
+        if key in {"revision", "tokenizer_revision"}:
+            continue
+        if isinstance(engine[key], Mapping | list):
+            value = literal(canonical(engine[key], f"{path}.{key}"))
+            yield Slot(name, found.kind, value, f"{path}.{key}", found.traits | fields.POD)
+        elif key == "tokenizer":
+            yield from fields.uri(parent, key, name, found.kind, Grammar.HUB, revision="tokenizer_revision",
+                                  traits=fields.OUTPUT)  # fmt: skip
+        elif SECRET_WORDS.search(str(key)):
+            yield from fields.concealed(parent, key, name)
+        else:
+            yield from fields.value(parent, key, name, found.kind, found.traits | fields.POD)
 
 
 EXTRACTORS: Final[Mapping[tuple[str, str], Extractor]] = {(GROUP, "RayService"): ray_service}

@@ -27,8 +27,9 @@ class Setting(NamedTuple):
 class Server(NamedTuple):
     """One row: *programs* are word sequences in the command, *images* parts of the image repository.
 
-    *file* are flags that name a file in the model's repository, *models* those that name models one by one.
-    A server with *hot_adapters* can load adapters while it runs, if *hot_env* (where given) allows it.
+    *short* gives the long names of flags that have another one. *file* are flags that name a file in the model's
+    repository, *models* those that name models one by one. A server with *hot_adapters* can load adapters while it
+    runs, if *hot_env* (where given) allows it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Server(NamedTuple):
     positional: bool = False
     model_env: tuple[str, ...] = ()
     revision: tuple[str, ...] = ()
+    short: Mapping[str, str] = {}
     revision_env: tuple[str, ...] = ()
     grammar: Grammar = Grammar.HUB
     settings: Mapping[str, Setting] = {}
@@ -51,3 +53,7 @@ class Server(NamedTuple):
     hot_adapters: bool = False
     hot_env: str = ""
     config_file: bool = False
+
+    def names(self, *flags: str) -> tuple[str, ...]:
+        """*flags* and the short names that they have."""
+        return (*flags, *(short for short, long in self.short.items() if long in flags))

@@ -6,103 +6,71 @@ become slots: an unlisted flag may hold a password.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from agent.core.models.extract.downloads import COPY, HF_DOWNLOAD, STORAGE_INITIALIZER
 from agent.core.models.extract.server import Server, Setting
+from agent.core.models.extract.vllm import (
+    NAME,
+    OUTPUT,
+    PLAIN,
+    QUANTIZATION,
+    SETTINGS,
+    SHARDS,
+    SHORT,
+    SWITCHES,
+    TEMPLATE,
+)
 from agent.core.models.spelled import Grammar
-
-_OUTPUT: Final = Setting("config")
-_NAME: Final = Setting("config", frozenset({"api-name"}))
-_SHARDS: Final = Setting("config", frozenset({"accelerator"}))
-_PLAIN: Final = Setting("config", frozenset())
-_QUANTIZATION: Final = Setting("quantization")
-_TEMPLATE: Final = Setting("chat-template", reference=True)
-
-_VLLM_SETTINGS: Final[Mapping[str, Setting]] = {
-    "tokenizer": Setting("tokenizer", reference=True, revision="tokenizer-revision"),
-    "tokenizer-mode": Setting("tokenizer"),
-    "chat-template": _TEMPLATE,
-    "chat-template-content-format": Setting("chat-template"),
-    "quantization": _QUANTIZATION,
-    "dtype": _OUTPUT,
-    "kv-cache-dtype": _OUTPUT,
-    "max-model-len": _OUTPUT,
-    "config": _OUTPUT,
-    "generation-config": Setting("config", reference=True, words=frozenset({"auto", "vllm"})),
-    "override-generation-config": _OUTPUT,
-    "hf-overrides": _OUTPUT,
-    "hf-config-path": Setting("config", reference=True),
-    "code-revision": _OUTPUT,
-    "load-format": _OUTPUT,
-    "speculative-config": _OUTPUT,
-    "trust-remote-code": _OUTPUT,
-    "tool-call-parser": _OUTPUT,
-    "reasoning-parser": _OUTPUT,
-    "seed": _OUTPUT,
-    "rope-scaling": _OUTPUT,
-    "served-model-name": _NAME,
-    "tensor-parallel-size": _SHARDS,
-    "pipeline-parallel-size": _SHARDS,
-    "data-parallel-size": _SHARDS,
-    "enable-lora": _PLAIN,
-    "max-lora-rank": _PLAIN,
-    "max-loras": _PLAIN,
-    "max-num-seqs": _PLAIN,
-    "max-num-batched-tokens": _PLAIN,
-    "gpu-memory-utilization": _PLAIN,
-}
-_VLLM_SWITCHES: Final = frozenset({
-        "trust-remote-code", "enable-lora", "enable-prefix-caching", "no-enable-prefix-caching",
-        "enable-chunked-prefill", "no-enable-chunked-prefill", "enforce-eager", "disable-log-requests",
-        "disable-log-stats", "enable-auto-tool-choice", "enable-reasoning", "enable-expert-parallel",
-        "enable-sleep-mode", "disable-custom-all-reduce", "allow-credentials", "disable-fastapi-docs",
-        "enable-server-load-tracking", "return-tokens-as-token-ids", "headless", "enable-lora-bias",
-        "skip-tokenizer-init", "calculate-kv-scales", "disable-sliding-window", "use-v2-block-manager",
-        "enable-request-id-headers", "enable-force-include-usage", "enable-tokenizer-info-endpoint",
-        "async-scheduling", "enable-prompt-embeds",
-    })  # fmt: skip
 
 VLLM: Final = Server(
     "vLLM",
+    short=SHORT,
     programs=(("vllm", "serve"), ("vllm.entrypoints.openai.api_server",), ("vllm.entrypoints.api_server",)),
     images=("vllm",),
     model=("model", "model-tag"),
     positional=True,
     revision=("revision",),
-    settings=_VLLM_SETTINGS,
+    settings=SETTINGS,
     adapters=("lora-modules",),
     hot_adapters=True,
     hot_env="VLLM_ALLOW_RUNTIME_LORA_UPDATING",
     config_file=True,
-    switches=_VLLM_SWITCHES,
+    switches=SWITCHES,
     lists=frozenset({"lora-modules", "served-model-name", "allowed-origins", "middleware"}),
 )
 SGLANG: Final = Server(
     "SGLang",
+    short={
+        "model": "model-path",
+        "tp": "tensor-parallel-size",
+        "tp-size": "tensor-parallel-size",
+        "dp": "dp-size",
+        "data-parallel-size": "dp-size",
+    },
     programs=(("sglang.launch_server",), ("sglang", "serve")),
     images=("sglang",),
-    model=("model-path", "model"),
+    model=("model-path",),
     revision=("revision",),
     settings={
         "tokenizer-path": Setting("tokenizer", reference=True),
         "tokenizer-mode": Setting("tokenizer"),
-        "chat-template": _TEMPLATE,
-        "quantization": _QUANTIZATION,
-        "dtype": _OUTPUT,
-        "kv-cache-dtype": _OUTPUT,
-        "context-length": _OUTPUT,
-        "load-format": _OUTPUT,
-        "trust-remote-code": _OUTPUT,
-        "json-model-override-args": _OUTPUT,
+        "chat-template": TEMPLATE,
+        "quantization": QUANTIZATION,
+        "dtype": OUTPUT,
+        "kv-cache-dtype": OUTPUT,
+        "context-length": OUTPUT,
+        "load-format": OUTPUT,
+        "trust-remote-code": OUTPUT,
+        "json-model-override-args": OUTPUT,
         "speculative-draft-model-path": Setting("model", reference=True),
-        "served-model-name": _NAME,
-        "tp": _SHARDS,
-        "tp-size": _SHARDS,
-        "tensor-parallel-size": _SHARDS,
-        "dp-size": _SHARDS,
-        "mem-fraction-static": _PLAIN,
+        "served-model-name": NAME,
+        "tool-call-parser": OUTPUT,
+        "reasoning-parser": OUTPUT,
+        "tensor-parallel-size": SHARDS,
+        "dp-size": SHARDS,
+        "mem-fraction-static": PLAIN,
     },
     adapters=("lora-paths",),
     hot_adapters=True,
@@ -133,15 +101,15 @@ TGI: Final = Server(
     settings={
         "tokenizer-config-path": Setting("tokenizer", env="TOKENIZER_CONFIG_PATH", reference=True),
         "quantize": Setting("quantization", env="QUANTIZE"),
-        "dtype": _OUTPUT._replace(env="DTYPE"),
-        "kv-cache-dtype": _OUTPUT._replace(env="KV_CACHE_DTYPE"),
-        "max-input-tokens": _OUTPUT._replace(env="MAX_INPUT_TOKENS"),
-        "max-input-length": _OUTPUT._replace(env="MAX_INPUT_LENGTH"),
-        "max-total-tokens": _OUTPUT._replace(env="MAX_TOTAL_TOKENS"),
-        "rope-scaling": _OUTPUT._replace(env="ROPE_SCALING"),
-        "speculate": _OUTPUT._replace(env="SPECULATE"),
-        "trust-remote-code": _OUTPUT._replace(env="TRUST_REMOTE_CODE"),
-        "num-shard": _SHARDS._replace(env="NUM_SHARD"),
+        "dtype": OUTPUT._replace(env="DTYPE"),
+        "kv-cache-dtype": OUTPUT._replace(env="KV_CACHE_DTYPE"),
+        "max-input-tokens": OUTPUT._replace(env="MAX_INPUT_TOKENS"),
+        "max-input-length": OUTPUT._replace(env="MAX_INPUT_LENGTH"),
+        "max-total-tokens": OUTPUT._replace(env="MAX_TOTAL_TOKENS"),
+        "rope-scaling": OUTPUT._replace(env="ROPE_SCALING"),
+        "speculate": OUTPUT._replace(env="SPECULATE"),
+        "trust-remote-code": OUTPUT._replace(env="TRUST_REMOTE_CODE"),
+        "num-shard": SHARDS._replace(env="NUM_SHARD"),
     },
     adapters=("lora-adapters",),
     adapters_env="LORA_ADAPTERS",
@@ -156,11 +124,11 @@ TEI: Final = Server(
     revision=("revision",),
     revision_env=("REVISION", "HF_REVISION", "HF_MODEL_REVISION"),
     settings={
-        "hf-task": _OUTPUT._replace(env="HF_TASK"),
-        "dtype": _OUTPUT._replace(env="DTYPE"),
-        "pooling": _OUTPUT._replace(env="POOLING"),
-        "default-prompt": _OUTPUT._replace(env="DEFAULT_PROMPT"),
-        "served-model-name": _NAME._replace(env="SERVED_MODEL_NAME"),
+        "hf-task": OUTPUT._replace(env="HF_TASK"),
+        "dtype": OUTPUT._replace(env="DTYPE"),
+        "pooling": OUTPUT._replace(env="POOLING"),
+        "default-prompt": OUTPUT._replace(env="DEFAULT_PROMPT"),
+        "served-model-name": NAME._replace(env="SERVED_MODEL_NAME"),
     },
 )
 HF_INFERENCE: Final = Server(
@@ -171,7 +139,7 @@ HF_INFERENCE: Final = Server(
     model_env=("HF_MODEL_ID", "MODEL_ID"),
     revision=("revision",),
     revision_env=("HF_REVISION", "HF_MODEL_REVISION", "REVISION"),
-    settings={"hf-task": _OUTPUT._replace(env="HF_TASK")},
+    settings={"hf-task": OUTPUT._replace(env="HF_TASK")},
 )
 KSERVE_HF: Final = Server(
     "KServe huggingfaceserver",
@@ -181,18 +149,18 @@ KSERVE_HF: Final = Server(
     revision=("model-revision",),
     settings={
         "tokenizer-revision": Setting("tokenizer"),
-        "model-name": _NAME,
-        "backend": _OUTPUT,
-        "task": _OUTPUT,
-        "dtype": _OUTPUT,
-        "max-model-len": _OUTPUT,
-        "quantization": _QUANTIZATION,
-        "chat-template": _TEMPLATE,
-        "trust-remote-code": _OUTPUT,
-        "tensor-parallel-size": _SHARDS,
+        "model-name": NAME,
+        "backend": OUTPUT,
+        "task": OUTPUT,
+        "dtype": OUTPUT,
+        "max-model-len": OUTPUT,
+        "quantization": QUANTIZATION,
+        "chat-template": TEMPLATE,
+        "trust-remote-code": OUTPUT,
+        "tensor-parallel-size": SHARDS,
     },
     adapters=("lora-modules",),
-    switches=_VLLM_SWITCHES,
+    switches=SWITCHES,
     lists=frozenset({"lora-modules"}),
 )
 KSERVE_PYTHON: Final = Server(
@@ -209,7 +177,7 @@ KSERVE_PYTHON: Final = Server(
     images=("sklearnserver", "xgbserver", "lgbserver", "pmmlserver", "paddleserver", "predictiveserver", "autogluon"),
     model=("model-dir",),
     grammar=Grammar.GENERIC,
-    settings={"model-name": _NAME},
+    settings={"model-name": NAME},
 )
 TRITON: Final = Server(
     "Triton",
@@ -218,10 +186,10 @@ TRITON: Final = Server(
     model=("model-repository", "model-store"),
     grammar=Grammar.GENERIC,
     settings={
-        "model-control-mode": _OUTPUT,
-        "load-model": _OUTPUT,
-        "repository-poll-secs": _PLAIN,
-        "backend-config": _OUTPUT,
+        "model-control-mode": OUTPUT,
+        "load-model": OUTPUT,
+        "repository-poll-secs": PLAIN,
+        "backend-config": OUTPUT,
     },
 )
 TF_SERVING: Final = Server(
@@ -232,7 +200,7 @@ TF_SERVING: Final = Server(
     model_env=("MODEL_BASE_PATH",),
     grammar=Grammar.GENERIC,
     settings={
-        "model-name": _NAME._replace(env="MODEL_NAME"),
+        "model-name": NAME._replace(env="MODEL_NAME"),
         "model-config-file": Setting("config", reference=True),
     },
 )
@@ -255,8 +223,8 @@ MLSERVER: Final = Server(
     revision_env=("MLSERVER_MODEL_VERSION",),
     grammar=Grammar.GENERIC,
     settings={
-        "model-name": _NAME._replace(env="MLSERVER_MODEL_NAME"),
-        "model-implementation": _OUTPUT._replace(env="MLSERVER_MODEL_IMPLEMENTATION"),
+        "model-name": NAME._replace(env="MLSERVER_MODEL_NAME"),
+        "model-implementation": OUTPUT._replace(env="MLSERVER_MODEL_IMPLEMENTATION"),
     },
 )
 OLLAMA: Final = Server(
@@ -267,25 +235,34 @@ OLLAMA: Final = Server(
 )
 LLAMA_CPP: Final = Server(
     "llama.cpp",
+    short={
+        "hf": "hf-repo",
+        "hfr": "hf-repo",
+        "hff": "hf-file",
+        "mu": "model-url",
+        "m": "model",
+        "md": "model-draft",
+        "hfd": "hf-repo-draft",
+        "hfrd": "hf-repo-draft",
+        "c": "ctx-size",
+        "a": "alias",
+    },
     programs=(("llama-server",),),
     images=("llama.cpp",),
-    model=("hf-repo", "hf", "hfr", "model-url", "mu", "model", "m"),
+    model=("hf-repo", "model-url", "model"),
     model_env=("LLAMA_ARG_HF_REPO", "LLAMA_ARG_MODEL_URL", "LLAMA_ARG_MODEL"),
     grammar=Grammar.LLAMA_CPP,
-    file=("hf-file", "hff"),
+    file=("hf-file",),
     adapters=("lora",),
     file_env="LLAMA_ARG_HF_FILE",
     settings={
         "mmproj": Setting("model", env="LLAMA_ARG_MMPROJ", reference=True),
         "chat-template": Setting("chat-template", env="LLAMA_ARG_CHAT_TEMPLATE"),
-        "chat-template-file": _TEMPLATE._replace(env="LLAMA_ARG_CHAT_TEMPLATE_FILE"),
-        "md": Setting("model", reference=True),
+        "chat-template-file": TEMPLATE._replace(env="LLAMA_ARG_CHAT_TEMPLATE_FILE"),
         "model-draft": Setting("model", reference=True),
         "hf-repo-draft": Setting("model", reference=True),
-        "hfd": Setting("model", reference=True),
-        "ctx-size": _OUTPUT._replace(env="LLAMA_ARG_CTX_SIZE"),
-        "c": _OUTPUT,
-        "alias": _NAME,
+        "ctx-size": OUTPUT._replace(env="LLAMA_ARG_CTX_SIZE"),
+        "alias": NAME,
     },
 )
 NIM: Final = Server(
@@ -294,18 +271,19 @@ NIM: Final = Server(
     images=("nvcr.io/nim/",),
     model_env=("NIM_MODEL_NAME",),
     settings={
-        "model-profile": _OUTPUT._replace(env="NIM_MODEL_PROFILE"),
-        "served-model-name": _NAME._replace(env="NIM_SERVED_MODEL_NAME"),
+        "model-profile": OUTPUT._replace(env="NIM_MODEL_PROFILE"),
+        "served-model-name": NAME._replace(env="NIM_SERVED_MODEL_NAME"),
         "peft-source": Setting("adapter", env="NIM_PEFT_SOURCE", reference=True),
     },
 )
 DYNAMO: Final = Server(
     "Dynamo workers",
+    short=SHORT,
     programs=(("dynamo.vllm",), ("dynamo.sglang",), ("dynamo.trtllm",), ("dynamo.mocker",)),
     model=("model", "model-path"),
     revision=("revision",),
-    settings=_VLLM_SETTINGS,
-    switches=_VLLM_SWITCHES | {"is-prefill-worker", "is-decode-worker"},
+    settings=SETTINGS,
+    switches=SWITCHES | {"is-prefill-worker", "is-decode-worker"},
 )
 GENERIC_FLAGS: Final = ("model-uri", "model-id", "model-path", "model", "model-name-or-path", "storage-uri")
 GENERIC_REVISION_FLAGS: Final = ("model-revision", "model-version", "revision")

@@ -37,7 +37,11 @@ def _known(run: Run, seen: Seen) -> Iterator[Slot]:
         if value:
             ref = value.ref if isinstance(value, Hidden) else _setting_ref(value, setting, run.server, seen, revision)
             names = [flag, *([setting.revision] if flag not in given else [])]
-            path = seen.written.flag(names) if values or revision else seen.written.variable(setting.env)
+            path = (
+                seen.written.flag(run.server.names(*names))
+                if values or revision
+                else seen.written.variable(setting.env)
+            )
             yield Slot(f"{seen.place.base}.--{flag}", setting.kind, ref, path, setting.traits | POD)
 
 
