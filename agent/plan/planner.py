@@ -29,6 +29,7 @@ from agent.plan.left_out import charts, helm_releases, uncovered
 from agent.plan.located import with_lines
 from agent.plan.reverts import Reverts
 from agent.plan.revisions import Contents, Side, cut_off
+from agent.plan.sharing import with_users
 from agent.plan.tagged import tagged_between
 
 
@@ -114,7 +115,9 @@ async def _built(repository: LocalRepository, sides: Sides, reverts: Reverts) ->
                 side.narrow(repository.addresses, rules)
             await declarations.build(side)
         _find_units(repository, sides)
-        return await asyncio.gather(*(_build_unit(sides, builder, job, reverts) for job in _work(sides)))
+        jobs = list(_work(sides))
+        built = await asyncio.gather(*(_build_unit(sides, builder, job, reverts) for job in jobs))
+        return await with_users(sides.new, builder, zip((job.units.unit for job in jobs), built, strict=True))
     finally:
         await renderer.stop()
 

@@ -12,7 +12,7 @@ from agent.core.models.rendered import Object, RenderedSet
 from agent.core.models.uses import used_by
 from agent.core.objects import ObjectKey
 
-_BY_MEANING: Final = frozenset(
+BY_MEANING: Final = frozenset(
     {
         "ServingRuntime",
         "ClusterServingRuntime",
@@ -22,7 +22,7 @@ _BY_MEANING: Final = frozenset(
     }
 )
 """Kinds that services may use without naming them: by format, or by address."""
-SHARED: Final = _BY_MEANING | frozenset(
+SHARED: Final = BY_MEANING | frozenset(
     {
         "ConfigMap",
         "Secret",
@@ -91,7 +91,7 @@ class AppliedBuilds:
     def candidates(self, key: ObjectKey, obj: Object) -> Iterator[tuple[str, tuple[bytes, ...]]]:
         """The builds that may use an object: all that do, and few others."""
         wanted = {key, key._replace(name=str(obj["metadata"]["name"]))}  # a key has no generated hash in its name
-        if key.kind in _BY_MEANING:
+        if key.kind in BY_MEANING:
             wanted.add(_ANY_SERVICE._replace(namespace=key.namespace))
         for kustomization in sorted(frozenset[str]().union(*(self._users.get(one, ()) for one in wanted))):
             build = self._builds.get(kustomization)

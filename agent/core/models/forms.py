@@ -117,7 +117,8 @@ they are there. Another `key` alone is a record of kind `credential`.
 
 `impact` names the Kustomization, the objects of the same build that use the changed one (a service its runtime, a
 workload its ConfigMaps, an experiment its models, and so on, also in several steps) and the Canaries of all of them.
-Against a cluster, also those objects that other Kustomizations have applied to it, and these Kustomizations. Of a
+Against a cluster, also those objects that other Kustomizations have applied to it, and these Kustomizations;
+[offline](plan.md#users-in-other-folders) those that other folders hold. Of a
 file it names the Kustomizations of its source that read it when they are built, and those whose `spec.path` is the
 nearest folder above it. A changed runtime reaches running services when they are reconciled next: `cause` is then
 `runtime-indirect`.

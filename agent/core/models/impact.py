@@ -21,7 +21,7 @@ _STEPS: Final = 8
 
 
 UsersElsewhere = Callable[[ObjectKey, Object], Mapping[str, Iterable[ObjectKey]]]
-"""(key, object) -> the objects of other builds that use it, by their Kustomization (``namespace/name``)."""
+"""(key, object) -> the objects of other builds that use it, by their Kustomization (``namespace/name``, or empty)."""
 
 
 class ImpactIndex:
@@ -61,7 +61,7 @@ class ImpactIndex:
                 others.add(kustomization)
                 reached |= set(users)
         canaries = set().union(*(self._canaries.get(one, set()) for one in (key, *reached)))
-        names = (*self.kustomizations, *sorted(others - set(self.kustomizations)))
+        names = (*self.kustomizations, *sorted(others - {*self.kustomizations, ""}))
         return Impact(names, tuple(sorted(canaries)), tuple(sorted(map(str, reached))))
 
     def is_canaried(self, key: ObjectKey) -> bool:
