@@ -16,7 +16,7 @@ import msgspec
 from agent.api.canary import Canary
 from agent.core.judge.queries import Fleet
 from agent.core.models.serving import server_of
-from agent.core.objects import Manifest, annotations_of, split_api_version
+from agent.core.objects import Manifest, annotations_of, labels_of, split_api_version
 from agent.core.rollout.actions import HOME, Weights
 from agent.core.rollout.changes import identity
 from agent.core.rollout.hashing import PREFIX
@@ -28,6 +28,14 @@ GROUP = "serving.knative.dev"
 KIND = "Service"
 PRIMARY = "flagger.app/primary-revision"
 """Annotation on the Service: the revision that serves when nothing is being rolled out."""
+_BY_KNATIVE: Final = frozenset(
+    f"{GROUP}/{name}"
+    for name in (
+        "configuration", "configurationGeneration", "configurationUID", "creator", "lastModifier", "routes",
+        "routingState", "routingStateModified", "service", "serviceUID",
+    )
+)  # fmt: skip
+"""Labels and annotations that Knative gives each revision."""
 _LONGEST: Final = 63
 _HEAD: Final = _LONGEST - 32
 """Characters that a name keeps where the rest is hashed."""
@@ -102,8 +110,17 @@ def before_and_after(revisions: Revisions) -> tuple[Manifest, Manifest] | None:
     service, before, after = revisions.service, revisions.primary, revisions.latest
     if before is None or after is None:
         return None
-    was, now = ({**service, "spec": {"template": {"spec": one["spec"]}}} for one in (before, after))
+    was, now = ({**service, "spec": {"template": _template(one)}} for one in (before, after))
     return was, now
+
+
+def _template(revision: Manifest) -> Manifest:
+    """What a revision was made of; how it is scaled stands in annotations."""
+    noted = {
+        name: {key: value for key, value in values.items() if key not in _BY_KNATIVE}
+        for name, values in (("annotations", annotations_of(revision)), ("labels", labels_of(revision)))
+    }
+    return {"metadata": noted, "spec": revision["spec"]}
 
 
 def serving(name: str, weights: Weights = HOME) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from agent.core.models import ChangeRecord, RenderedSet, Resolve, changes
+from agent.core.models.extract.declared import without_digests
 from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context
 from agent.core.models.restarting import with_digests_before
@@ -121,12 +122,13 @@ def rejected_by(
     What is the same content by what `resolve` knows of references has not been rejected.
     """
     same = same_slots(before, after, resolve)
+    meanings = {reference.slot: reference.digest for reference in references_of(after)}
     return tuple(
         Rejected(
             slot=record.slot,
             kind=record.kind,
             rejected=record.new.spelling,
-            digest=meaning_of(record.new.canonical, record.new.digest),
+            digest=meanings.get(record.slot, record.new.canonical),
             restore=record.old.spelling if record.old else "",
             restore_digest=meaning_of(record.old.canonical, record.old.digest) if record.old else "",
             revision=revision,
@@ -155,9 +157,10 @@ def same_slots(
 def _changes(
     before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], resolve: Resolve | None = None
 ) -> list[ChangeRecord]:
-    """Those of the workload itself."""
+    """Those of the workload itself. It has the same metadata on both sides, and digests declared there tell nothing."""
     target = after[0]["metadata"]["name"], after[0]["kind"]
-    found = changes(RenderedSet(before), RenderedSet(after), resolve=resolve)
+    was, now = (RenderedSet([without_digests(side[0]), *side[1:]]) for side in (before, after))
+    found = changes(was, now, resolve=resolve)
     return [record for record in found if (record.object.name, record.object.kind) == target]
 
 

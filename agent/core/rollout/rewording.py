@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from agent.core.models import RenderedSet, Resolve, changes
+from agent.core.models.extract.declared import without_digests
 from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context, Slot
 from agent.core.models.ref import Ref
@@ -64,6 +65,7 @@ def reworded(before: Objects, after: Objects, resolve: Resolve | None = None) ->
     The workload comes first on both sides, under one name, then the configs that it uses. `resolve` adds what is known
     of references.
     """
+    before, after = ([without_digests(side[0]), *side[1:]] for side in (before, after))
     target = _key(after[0])
     found = changes(RenderedSet(before), RenderedSet(after), resolve=resolve)
     records = [record for record in found if (record.object.kind, record.object.name) == (target.kind, target.name)]

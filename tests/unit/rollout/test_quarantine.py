@@ -57,6 +57,18 @@ def test_what_a_rejected_revision_changed() -> None:
     ]
 
 
+def test_what_metadata_vouch_for_is_said_of_the_new_revision_alone() -> None:
+    """What serves has the metadata that Git has now, and so the digest of what is on trial."""
+    before, after = (deployment(f"--model=s3://b/{name}") for name in ("v1", "v2"))
+    for one in (before, after):
+        one["metadata"]["annotations"] = {"weir.dev/model-digest.container-server-model": "sha256:" + "5" * 64}
+    assert changes_content([before], [after])
+    (found,) = rejected_by([before], [after], "v2:b", NOW, "")
+    assert (found.rejected, found.restore) == ("s3://b/v2", "s3://b/v1")
+    assert held([found], references_of([after])) == found
+    assert held([found], references_of([before])) is None
+
+
 def test_a_model_and_an_image_are_two_entries_and_what_is_no_reference_is_none() -> None:
     before = deployment(f"--model={GOOD}", image="acme/server:v1", env=[{"name": "A", "value": "1"}])
     after = deployment(f"--model={BAD}", image="acme/server:v2", env=[{"name": "A", "value": "2"}])

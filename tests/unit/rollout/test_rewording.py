@@ -16,6 +16,7 @@ from agent.core.models.meanings import Known, meanings
 from agent.core.models.ref import Digest, Identity
 from agent.core.objects import ObjectKey
 from agent.core.rollout import rewording
+from agent.core.rollout.knative import Revisions, before_and_after
 from agent.core.rollout.rewording import WORDS, reworded
 
 OLD, NEW = "1" * 40, "2" * 40
@@ -87,6 +88,11 @@ def noted(obj: dict, **annotations: str) -> dict:
         f"weir.dev/{key}": text for key, text in annotations.items()
     }
     return found
+
+
+def vouched(obj: dict) -> dict:
+    annotations = {f"weir.dev/model-digest.{slug(SLOT)}": "sha256:" + "5" * 64}
+    return {**obj, "metadata": {**obj["metadata"], "annotations": annotations}}
 
 
 SAME = {
@@ -243,6 +249,9 @@ OTHER = {
         [deployment(command=["vllm", "serve", "acme/chat", "--revision", OLD])],
         [deployment("serve", "acme/chat", "--revision", NEW)],
     ),
+    "another place of what metadata vouch for, which both sides have as they are now": (
+        [vouched(deployment("--model=s3://b/v1"))], [vouched(deployment("--model=s3://b/v2"))]
+    ),
     "a digest that somebody vouches for, so that pods are replaced": (
         [PLAIN], [noted(PLAIN, **{f"model-digest.{slug(SLOT)}": "sha256:" + "5" * 64})]
     ),
@@ -262,6 +271,23 @@ OTHER = {
 def test_whatever_else_differs_makes_it_a_new_revision(case: str) -> None:
     before, after = OTHER[case]
     assert reworded(before, after, known({**CARD, **IMAGE})) == (), case
+
+
+@pytest.mark.parametrize(
+    ("note", "same"),
+    [({}, True), ({"autoscaling.knative.dev/max-scale": "5"}, False), ({"serving.knative.dev/creator": "jane"}, True)],
+)
+def test_revisions_of_knative_differ_in_how_they_are_scaled_too(note: dict[str, str], same: bool) -> None:
+    def revision(commit: str, **annotations: str) -> dict:
+        container = {"image": "vllm/vllm-openai:v0.9", "args": ["--model=acme/chat", f"--revision={commit}"]}
+        return {"metadata": {"name": commit, "annotations": annotations}, "spec": {"containers": [container]}}
+
+    metadata = {"name": "chat", "namespace": "models"}
+    service = {"apiVersion": "serving.knative.dev/v1", "kind": "Service", "metadata": metadata}
+    sides = before_and_after(Revisions(service, revision(NEW, **note), revision(OLD)))
+    assert sides is not None
+    told = {("container[unnamed].model", text): meaning for (_, text), meaning in CARD.items()}
+    assert bool(reworded([sides[0]], [sides[1]], known(told))) is same
 
 
 @pytest.mark.parametrize("line", ["a b: {}\n", "'{}', "])

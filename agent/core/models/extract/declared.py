@@ -128,6 +128,14 @@ def _choice(notes: Mapping[str, object], field: str, path: str, known: Sequence[
     return value
 
 
+def without_digests(obj: Object) -> Object:
+    """*obj* without the digests that its own metadata declare for slots: they are about one version of it, and none of
+    another that has the same metadata. Those of the pod template belong to the version."""
+    notes = obj["metadata"].get("annotations") or {}
+    kept = {key: value for key, value in notes.items() if not str(key).startswith(f"{PREFIX}model-digest.")}
+    return obj if len(kept) == len(notes) else {**obj, "metadata": {**obj["metadata"], "annotations": kept}}
+
+
 def with_digest(ref: Ref, digest: Digest) -> Ref:
     """*ref* with *digest* as what its content is said to be."""
     identity = Identity(revision=ref.identity.revision if ref.identity else None)
