@@ -18,6 +18,7 @@ from agent.core.models.extract.servers import (
     GENERIC_ENV,
     GENERIC_FLAGS,
     GENERIC_REVISION_ENV,
+    MODELSCOPE_ENV,
     SERVERS,
 )
 from agent.core.models.extract.workloads import ROOTS
@@ -248,6 +249,9 @@ def _servers() -> Iterator[str]:
     yield _row("any other", "", ", ".join(generic), revisions, "")
     yield ""
     caches = ", ".join(f"`{name}`" for name in CACHE_ENV)
+    asked = ", ".join(f"`{name}`" for name in MODELSCOPE_ENV)
+    yield f"Names of models are ModelScope's where {asked} say so."
+    yield ""
     yield f"Of every container also the folders of its caches, as settings: {caches}."
 
 

@@ -66,6 +66,10 @@ SERVERS: list[tuple[str, dict[str, Any], str]] = [
      f"{HF_MAIN}/x.gguf"),
     ("llama.cpp file variable", {"command": ["llama-server"], "env": [{"name": "LLAMA_ARG_HF_REPO", "value": "org/m"},
                                  {"name": "LLAMA_ARG_HF_FILE", "value": "x.gguf"}]}, f"{HF_MAIN}/x.gguf"),
+    ("another hub", {"image": "vllm/vllm-openai:v1", "args": ["--model=org/m"],
+                     "env": [{"name": "VLLM_USE_MODELSCOPE", "value": "True"}]}, "modelscope://org/m@master"),
+    ("parameters of a script", {"command": ["sh", "-c", 'exec vllm serve "$@"', "--"],
+                                "args": ["org/m", "--revision", A]}, HF_A),
     ("one file of a repository", {"command": ["hf", "download", "org/m", "x.gguf", "--revision", A]},
      f"{HF_A}/x.gguf"),
     ("several files of a repository", {"command": ["hf", "download", "org/m", "a", "b"]}, HF_MAIN),
@@ -139,6 +143,8 @@ SETTINGS: list[tuple[str, list[str], dict[str, tuple[str, str]]]] = [
      {"model[s3://b/x]": ("model", "s3://b/x"), "model[gs://b/y]": ("model", "gs://b/y")}),
     ("lmsysorg/sglang:v1", ["--lora-paths", '{"lora_name": "sql", "lora_path": "o/a", "pinned": true}'],
      {"adapter[sql]": ("adapter", "hf://o/a@main")}),
+    ("python:3", ["hf", "download", "org/m", "--include", "*.gguf", "*.json", "--revision", A],
+     {"model": ("model", HF_A), "--include": ("config", "*.gguf,*.json")}),
     ("amazon/aws-cli:2", ["s3", "cp", "/out/model", "s3://b/x"], {}),
 ]  # fmt: skip
 

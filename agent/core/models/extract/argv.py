@@ -23,6 +23,7 @@ _SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh", "ksh", "busybox"
 _PREFIXES: Final = frozenset({"exec", "command", "nohup", "time", "sudo", "then", "do", "else", "if", "!", "{", "eval"})
 _SEPARATORS: Final = frozenset(";&|\n()")
 _DUPLICATED_HANDLE: Final = re.compile(r"\d?>&\d")
+_PARAMETERS: Final = re.compile(r"\"\$[@*]\"|\$[@*]|\$\{[@*]\}")
 _SUBSTITUTION: Final = re.compile(r"\$\(\([^()]*\)\)|\$\([^()]*\)|`[^`]*`")
 _PROCESS: Final = re.compile(r">?\s*[<>]\([^()]*\)")
 # Stand-ins from the private use area: what a shell would run inside $( ) is one word for us.
@@ -136,8 +137,17 @@ def _script(argv: Sequence[str]) -> str | None:
     for index in range(start + 1, len(argv)):
         option = argv[index]
         if option.startswith("-") and not option.startswith("--") and "c" in option:
-            return argv[index + 1] if index + 1 < len(argv) else None
+            if index + 1 >= len(argv):
+                return None
+            return _with_parameters(argv[index + 1], argv[index + 3 :])
     return None
+
+
+def _with_parameters(script: str, parameters: Sequence[str]) -> str:
+    """*script* with all its parameters written out, where that keeps it within bounds."""
+    given = shlex.join(parameters)
+    number = len(_PARAMETERS.findall(script))
+    return script if number * len(given) > MAX_EXPANSION else _PARAMETERS.sub(lambda _: given, script)
 
 
 def _script_file(argv: Sequence[str], read: Read) -> str | None:

@@ -170,14 +170,21 @@ def _models(runs: Iterable[Run], seen: Seen) -> Iterator[Model]:
         if not values and server.positional:
             values = _sources(server, flags)
         kind: Kind = "data" if flags.first("repo-type") == "dataset" else "model"
+        grammar = _hub(server, seen)
         for value in values:
             spelling = f"hf://datasets/{value}" if kind == "data" else _remote(value, server)
             path = seen.written.flag(server.names(*server.model), value) if flagged else seen.written.word(value)
-            ref = reference(spelling, server.grammar, seen, revision)
+            ref = reference(spelling, grammar, seen, revision)
             yield Model(_within(ref, _file(server, flags, seen)), kind, path)
         if not values and (found := seen.variable(server.model_env)) is not None:
-            ref = _within(from_value(found, server.grammar, seen, revision), _file(server, flags, seen))
+            ref = _within(from_value(found, grammar, seen, revision), _file(server, flags, seen))
             yield Model(ref, kind, seen.written.variable(*server.model_env))
+
+
+def _hub(server: Server, seen: Seen) -> Grammar:
+    """Whose rules the names of models follow: variables have vLLM and SGLang ask another hub."""
+    elsewhere = (seen.plain(servers.MODELSCOPE_ENV) or "").lower() in {"1", "true"}
+    return Grammar.MODELSCOPE if elsewhere and server in (servers.VLLM, servers.SGLANG) else server.grammar
 
 
 def _file(server: Server, flags: Flags, seen: Seen) -> str | None:

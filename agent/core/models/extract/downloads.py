@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent.core.models.extract.server import Server
+from agent.core.models.extract.server import Server, Setting
 from agent.core.models.spelled import Grammar
 
 STORAGE_INITIALIZER: Final = Server(
@@ -19,6 +19,7 @@ HF_DOWNLOAD: Final = Server(
     programs=(("huggingface-cli", "download"), ("hf", "download")),
     positional=True,
     revision=("revision",),
+    settings={"include": Setting("config"), "exclude": Setting("config")},
     lists=frozenset({"include", "exclude"}),
     switches=frozenset({"quiet", "force-download", "resume-download"}),
 )

@@ -318,6 +318,8 @@ SERVERS: Final[tuple[Server, ...]] = (
 
 GENERIC_ENV: Final = ("MODEL_ID", "HF_MODEL_ID", "MODEL_PATH", "MODEL_NAME", "BASE_MODEL")
 """Variables that name the model of a container whose server is not known, best first."""
+MODELSCOPE_ENV: Final = ("VLLM_USE_MODELSCOPE", "SGLANG_USE_MODELSCOPE")
+"""Variables that have servers ask ModelScope for models, and not Hugging Face."""
 NAME_ENV: Final = frozenset({"MODEL_NAME"})
 """Those of them that, beside a better one, are the name under which clients know the model."""
 DELIVERED_ENV: Final = ("STORAGE_URI", "MODEL_URI")
