@@ -74,7 +74,8 @@ class Builder:
             if isinstance(documents, str):
                 problems.append(PlanError(file=path, message=documents))
             elif b"apiVersion" in content.data and b"kind" in content.data:
-                objects += ((document, Origin(path)) for document in documents if _is_object(document))
+                held = (found for document in documents if _is_object(document) for found in _opened(document))
+                objects += ((found, Origin(path)) for found in held)
                 problems += _nameless(path, documents)
         return Made(tuple(objects), tuple(problems), complete=not problems)
 
@@ -252,6 +253,13 @@ def _is_broken(side: Side, path: str) -> bool:
 
 def _is_object(document: bytes) -> bool:
     return bool(_kind(document)) and not _is_nameless(document)
+
+
+def _opened(document: bytes) -> list[bytes]:
+    """The objects of a list, each by itself; else the document."""
+    value = msgspec.json.decode(document)
+    items = value.get("items") if str(value.get("kind")).endswith("List") else None
+    return [msgspec.json.encode(item) for item in items] if isinstance(items, list) else [document]
 
 
 def _nameless(path: str, documents: Iterable[bytes]) -> Iterator[PlanError]:

@@ -411,3 +411,14 @@ def test_what_does_not_differ_is_not_built(repository: PlanRepository, layout: s
     output = repository.plan()
     assert output.errors == []
     assert [change["op"] for change in output.changes] == ["changed"]
+
+
+def test_objects_of_a_list_stand_in_its_file(repository: PlanRepository) -> None:
+    def listed(uri: str) -> str:
+        items = [service(uri), service("s3://bucket/same", "other")]
+        indented = ["- " + item.replace("\n", "\n  ").rstrip() + "\n" for item in items]
+        return "apiVersion: v1\nkind: List\nitems:\n" + "".join(indented)
+
+    repository.history({"app/list.yaml": listed("s3://bucket/one")}, {"app/list.yaml": listed("s3://bucket/two")})
+    (record,) = repository.plan().changes
+    assert (record["location"]["file"], record["location"]["line"]) == ("app/list.yaml", 10)
