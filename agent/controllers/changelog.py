@@ -115,6 +115,8 @@ class ChangeLog:
         return self._marked(self._objects.left())
 
     def _marked(self, marks: Collection[Mark]) -> tuple[ChangeEntry, ...]:
+        if not marks:
+            return ()
         return tuple(entry for entry in self._entries if _mark(entry) in marks)
 
     async def _append(self, marked: _Marked, entries: Sequence[ChangeEntry] = ()) -> None:
@@ -167,7 +169,10 @@ class ChangeLog:
         self._entries = deque((entry for entry in kept if entry is not None), maxlen=self._entries.maxlen)
         self._ids = {_mark(entry) for entry in self._entries}
         self._withdrawn += sorted(gone)
-        self._supersede(sorted(gone - {_mark(entry) for entry in fresh}))
+        superseded = sorted(gone - {_mark(entry) for entry in fresh})
+        self._supersede(superseded)
+        for owed in (self._owners, self._objects):
+            owed.end(superseded)  # nobody hears of these
         return tuple(fresh)
 
     def ask(self, entries: Iterable[ChangeEntry]) -> None:
@@ -183,17 +188,17 @@ class ChangeLog:
         return _mark(entry) in self._asked
 
     def lines(self) -> list[bytes]:
-        """All entries as JSON, oldest first, after those in whose place some of them have come, and those untold.
+        """All entries as JSON, oldest first, between the marks of those in whose place some of them have come and of
+        those untold.
 
         What registries hold stands last: where there is no room for all, the first lines go.
 
         They are for who keeps them elsewhere: that one of those untold is told later will be `news`.
         """
-        owed = {"untold": self._owners.written(), "unheard": self._objects.written()}
-        marked = _Marked(withdrawn=tuple(self._superseded), **owed)
-        head = [msgspec.json.encode(marked)] if marked != _Marked() else []
-        registries = [msgspec.json.encode(one) for one in self.registries.all()]
-        return head + [msgspec.json.encode(entry) for entry in self._entries] + registries
+        instead = _Marked(withdrawn=tuple(self._superseded))
+        owed = _Marked(untold=self._owners.written(), unheard=self._objects.written())
+        lines = [instead, *self._entries, owed, *self.registries.all()]
+        return [msgspec.json.encode(line) for line in lines if line != _Marked()]
 
     def restore(self, lines: Iterable[bytes]) -> None:
         """Take in what another process has kept elsewhere; what is known of both is known once."""

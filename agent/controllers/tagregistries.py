@@ -48,6 +48,7 @@ class TagRegistries:
         self._policies = policies
         self._belonging = belonging
         self._looked: dict[str, tuple[str, int]] = {}
+        self._empty: dict[str, str] = {}
         self._times: dict[str, Mapping[str, int]] = {}
         self._subscribers: list[Callable[[SourceKey], None]] = []
 
@@ -59,6 +60,7 @@ class TagRegistries:
         """The source is gone."""
         source = str(key)
         self._looked.pop(source, None)
+        self._empty.pop(source, None)
         self._times.pop(source, None)
         self._log.registries.forget(source)
 
@@ -79,14 +81,15 @@ class TagRegistries:
         await self._log.restored.wait()
         before = self._log.registries.of(source, place)
         if before is None and not tags:
-            self._looked[source] = look
+            self._looked[source], self._empty[source] = look, place
             return
-        if before is None and known is not None and known[0] == place:
+        if before is None and self._empty.get(source) == place:
             before = {}
         after = await self._registry(source, tags, times)
         records = await self._records(repository, before, after, snapshot) if before is not None else []
         self._log.registries.put(source, place, after)
         self._looked[source] = look
+        self._empty.pop(source, None)
         await self._announcer.announce(Subject(reference_to(repository), source, snapshot.revision), records)
         if records:
             for subscriber in self._subscribers:

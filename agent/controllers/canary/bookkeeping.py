@@ -58,7 +58,10 @@ def missed_run(tick: Tick, log: RolloutLog) -> RolloutView | None:
     if trial is None or trial.since is None or not log.lacks(plan.namespace, plan.name, trial.since):
         return None
     changes = tuple(annotations.get(ANALYSING, "").splitlines())
-    return missed(plan, status, trial, changes, rejected_because(annotations, trial.revision))
+    run = missed(plan, status, trial, changes, rejected_because(annotations, trial.revision))
+    if run is None or run.finished is None or not log.lacks(plan.namespace, plan.name, run.finished):
+        return None  # also where a clock that was behind ended it before its beginning
+    return run
 
 
 def shortened(tick: Tick) -> tuple[Plan, str]:

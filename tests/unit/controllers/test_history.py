@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agent.adapters.journal import Journal
 from agent.adapters.kube.errors import Forbidden
@@ -154,3 +155,26 @@ def test_what_is_packed_is_bounded_and_the_newest_stay() -> None:
     assert len(found) > 300
     assert unpacked(packed([b"a" * 1_000_000], 10_000), 1000) == []  # unpacks to more than anybody wants
     assert unpacked(packed([], 100), 100) == []
+
+
+async def test_where_there_is_no_room_for_all_it_is_still_known_what_was_not_told() -> None:
+    log = ChangeLog()
+    entries = log.add([entry(number) for number in range(200)])
+    await log.keep(entries)
+    await log.told(entries[:-1])
+    log.complete(entries[:1], ())
+    after = ChangeLog()
+    after.restore(unpacked(packed(log.lines(), len(packed(log.lines(), 1_000_000)) - 1), 1_000_000))
+    assert len(after.entries()) < len(log.entries())
+    assert after.left() == entries[-1:]
+
+
+async def test_nobody_has_to_hear_of_what_others_stand_for() -> None:
+    log = ChangeLog()
+    (text,) = log.add([entry(1)])
+    await log.keep([text], [text])
+    more = replace(text, record=replace(RECORD, id="of another content"))
+    known = log.complete([text], [more])
+    await log.keep(known)
+    await log.told(known)
+    assert not any(b'"untold":[[' in line or b'"unheard":[[' in line for line in log.lines())

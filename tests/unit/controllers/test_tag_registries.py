@@ -207,3 +207,34 @@ async def test_rules_of_the_namespace_say_what_files_are() -> None:
     ]
     (told,) = await world.look(V1, V2, f"nn@v3.0.0 {C}")
     assert told.startswith("Normal AdapterChanged")
+
+
+async def test_a_registry_of_which_a_part_is_lost_is_no_news(tmp_path: Path) -> None:
+    tags = [f"{name}@v1.0.0 {A}" for name in ("ada", "bert", "nn", "t5")]
+    path = tmp_path / "history.jsonl"
+
+    def after() -> World:
+        return World(ChangeLog(journal=Journal(path, limit=100)))
+
+    await after().look(*tags)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[-2:]))  # others took the room
+    assert await after().look(*tags) == []
+    # and it is whole again, for the next agent and for this one
+    later = after()
+    assert len(await later.look(*tags[1:])) == 1
+    other = World(ChangeLog())
+    other.log.restore(later.log.lines()[-2:])
+    assert await other.look(*tags[1:]) == []
+    assert len(await other.look(*tags)) == 1
+
+
+async def test_artifacts_that_are_gone_are_not_remembered_for_ever() -> None:
+    world = World()
+    await world.look(V1)
+    for number in range(3):
+        await world.look(V1, *(f"x{number}-{one}@v1.0.0 {A}" for one in range(150)))
+    await world.look(V1)
+    assert len(world.log.registries.all()) <= 201
+    assert await world.look(V1) == []
+    world.tags.forget(KEY)
+    assert len(world.log.registries.all()) <= 200

@@ -9,12 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rollout_world import START, make_plan
 
+from agent.api.canary import Canary
 from agent.api.judge import Conclusion, Finding
+from agent.controllers.canary.bookkeeping import missed_run
+from agent.controllers.canary.observing import World
 from agent.controllers.canary.rollouts import RolloutLog
+from agent.controllers.canary.tick import Tick
 from agent.core.rollout.judgement import Judgement, Verdict
-from agent.core.rollout.ledger import Outcome, Period, Share
+from agent.core.rollout.ledger import LEDGER, Outcome, Period, Share, encode_ledger
 from agent.core.rollout.quarantine import Withheld
 from agent.core.rollout.runs import KEPT, LIMIT, RUNS, brief, decode_runs, encode_runs
+from agent.core.rollout.snapshot import Stage
 from agent.core.rollout.status import Condition, Phase, Status
 from agent.core.rollout.view import RolloutView, Told, missed
 
@@ -189,3 +194,18 @@ def test_a_run_whose_end_was_the_last_that_a_process_did(phase: Phase, outcome: 
     assert (view.phase, view.finished, view.cause, view.message) == found
     assert (view.applied, view.started, view.shares, view.changes) == ("v2:b", START, trial.shares, ("a -> b",))
     assert read(encode_runs([view])) == (view,)
+
+
+def test_a_missed_run_is_added_once_also_where_the_clock_that_ended_it_was_behind():
+    trial = msgspec.structs.replace(TRIAL, since=ENDED + MINUTE, outcome="rejected", until=ENDED)
+    metadata = {"namespace": "prod", "name": "chat", "annotations": {LEDGER: encode_ledger([trial])}}
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}
+    spec = {"targetRef": target, "service": {"port": 80}, "analysis": {"threshold": 1}}
+    canary = Canary.from_object({"metadata": metadata, "spec": spec})
+    status = Status(phase=Phase.FAILED, last_applied_spec="v2:b", last_transition_time=ENDED)
+    tick = Tick(canary=canary, plan=make_plan(), status=status, stored={}, world=World(stage=Stage.ROUTED))
+    log = RolloutLog()
+    found = missed_run(tick, log)
+    assert found is not None
+    log.add(found)
+    assert missed_run(tick, log) is None
