@@ -15,6 +15,7 @@ from agent.controllers.canary.observing import World
 from agent.controllers.canary.tick import Tick
 from agent.core.models import Resolve
 from agent.core.rollout import quarantine as core
+from agent.core.rollout.ending import in_other_words
 from agent.core.rollout.hashing import template_hash
 from agent.core.rollout.knative import before_and_after, latest_name, revision_hash
 from agent.core.rollout.kserve.content import asked_of, serving_on, with_content
@@ -73,14 +74,18 @@ async def release(client: KubeClient, tick: Tick) -> None:
         await _write(client, tick, core.without(entries, core.references_of(wanted)))
 
 
-def withheld(world: World, resolve: Resolve | None) -> tuple[core.Withheld, ...] | None:
-    """What Git asks for and the primary does not serve, in whatever words; None where the primary was not read."""
+def withheld(world: World, status: Status, resolve: Resolve | None) -> tuple[core.Withheld, ...] | None:
+    """What Git asks for and the primary does not serve, in whatever words; None where the primary was not read.
+
+    That it was found to be the same in other words counts for as long as Git asks for it, known or not by now.
+    """
     before, after = serving(world), asked_for(world)
     if not before or not after:
         return None
     same = core.same_slots(before, after, resolve)
     found = core.withheld(core.references_of(after), core.references_of(before))
-    return tuple(one for one in found if one.slot not in same)
+    lacking = tuple(one for one in found if one.slot not in same)
+    return () if lacking and in_other_words(status) and revision_of(world) == status.last_promoted_spec else lacking
 
 
 def asked_for(world: World) -> Sequence[Object]:

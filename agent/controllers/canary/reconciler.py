@@ -233,7 +233,7 @@ class CanaryReconciler:
                 refused=self._refused(tick),
                 changes=changes,
                 quarantined=reason_to_hold(tick.canary, tick.world),
-                content_changed=changes_content(tick.world, tick.status, tick.resolve),
+                content_changed=await asyncio.to_thread(changes_content, tick.world, tick.status, tick.resolve),
                 reworded=await asyncio.to_thread(rewording, tick.world, tick.status, labels, tick.resolve),
                 selector_labels=labels,
             )
@@ -299,12 +299,14 @@ class CanaryReconciler:
             remembered = tick.canary.metadata.annotations.get(ANALYSING, "")
             snapshot = msgspec.structs.replace(snapshot, changes=tuple(remembered.splitlines()))
         snapshot = msgspec.structs.replace(snapshot, routes=routes)
+        lacking = not snapshot.primary_matches
+        held_back = await asyncio.to_thread(withheld, tick.world, tick.status, tick.resolve) if lacking else ()
         periods = ledger_after(tick, snapshot.status, self._now())
         trial = last_trial(periods)
         news = News(
             judgements=tuple(tick.judgements),
             warnings=tuple(tick.warnings),
-            withheld=() if snapshot.primary_matches else withheld(tick.world, tick.resolve),
+            withheld=held_back,
             trial=trial if trial is not None and trial.revision == tick.status.last_applied_spec else None,
             rejected=rejected_because(tick.canary.metadata.annotations, tick.status.last_applied_spec),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from agent.api.analysis import HookType
@@ -27,6 +29,8 @@ from agent.core.rollout.preparing import blocked
 from agent.core.rollout.replacing import before_promotion, down, given_back
 from agent.core.rollout.snapshot import Snapshot, Workload
 from agent.core.rollout.status import Phase, Status
+
+_OTHER_WORDS: Final = "is the promoted revision in other words."
 
 
 def reverted(snapshot: Snapshot) -> Decision | None:
@@ -59,9 +63,13 @@ def reverted(snapshot: Snapshot) -> Decision | None:
 
 def _as_promoted(snapshot: Snapshot) -> str:
     kind = snapshot.plan.target_kind
-    if snapshot.reworded:
-        return f"{kind} is the promoted revision in other words."
-    return f"{kind} reverted to the promoted revision."
+    return f"{kind} {_OTHER_WORDS if snapshot.reworded else 'reverted to the promoted revision.'}"
+
+
+def in_other_words(status: Status) -> bool:
+    """Whether what the status speaks of is what the primary has in other words."""
+    promoted = status.condition("Promoted")
+    return status.phase is Phase.SUCCEEDED and promoted is not None and promoted.message.endswith(_OTHER_WORDS)
 
 
 def _why_no_run(snapshot: Snapshot, found: Change) -> str:

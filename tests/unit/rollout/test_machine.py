@@ -8,6 +8,7 @@ from rollout_world import Died, World, make_plan
 
 from agent.api.analysis import HookType
 from agent.core.rollout.actions import HOME, EnsureRoutes, Promote, Scale, Weights
+from agent.core.rollout.ending import in_other_words
 from agent.core.rollout.machine import step
 from agent.core.rollout.plan import Hook
 from agent.core.rollout.snapshot import Answers, Stage
@@ -135,11 +136,13 @@ def test_the_promoted_revision_in_other_words_starts_no_run():
     assert (world.status.last_applied_spec, world.status.last_promoted_spec) == ("v2:b", "v2:b")
     assert (world.status.phase, world.primary, world.target_replicas) == (Phase.SUCCEEDED, "a", 0)
     assert set(world.run(3)) == {"unchanged"}
+    assert in_other_words(world.status)
     moved = [item for item in world.log[before:] if type(item).__name__ in {"Scale", "SetRoutes", "Promote"}]
     assert moved == []
     world.revision = "a"
     assert world.tick(due=False) == "reverted", "the first words again: what the primary runs, to the letter"
     assert world.status.last_promoted_spec == "v2:a"
+    assert not in_other_words(world.status)
     world.revision = "c"
     assert world.tick(due=False) == "start", "other content is tried"
     world.run(8)
