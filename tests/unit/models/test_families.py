@@ -460,6 +460,14 @@ def test_a_reference_with_a_name_does_not_follow_another_one() -> None:
     assert sorted(record.op for record in compare([tuned("a")], [tuned("b")])) == ["added", "removed"]
 
 
+@pytest.mark.parametrize("field", ["volume", "volumeSource"])
+def test_a_volume_with_the_data_of_a_kaito_workspace(field: str) -> None:
+    found = extracted(workspace(tuning={"input": {field: {"persistentVolumeClaim": {"claimName": "c"}}}})).slots
+    slot = found["tuning.input.volume"]
+    assert (slot.kind, slot.ref.canonical) == ("data", "pvc://c")
+    assert slot.path == f"$.tuning.input.{field}.persistentVolumeClaim.claimName"
+
+
 def test_kubeai_files_are_known_by_their_content() -> None:
     def model(content: str) -> dict[str, Any]:
         return obj("kubeai.org/v1", "Model", {"url": "hf://o/m", "files": [{"path": "/t.jinja", "content": content}]})

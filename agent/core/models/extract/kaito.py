@@ -75,11 +75,12 @@ def _source(source: fields.Parent, name: str, kind: Any, context: Context) -> It
     yield from fields.image(source, "image", name, kind)
     for number, url in enumerate(texts(values, "urls", path)):
         yield Slot(f"{name}.url[{parse(url).canonical}]", kind, parse(url), f"{path}.urls[{number}]", fields.POD)
-    volume = mapping(values, "volumeSource", path) or mapping(values, "volume", path)
-    if volume:
-        pod = {"volumes": [{"name": "source", **volume}]}
+    for field in ("volumeSource", "volume"):
+        volume = mapping(values, field, path)
+        pod = {"volumes": [{"name": "source", **volume}] if volume else []}
         for slot in pod_slots(pod, path, context):
-            yield slot._replace(name=f"{name}.volume", kind=kind, path=f"{path}.volumeSource")
+            where = slot.path.replace(f"{path}.volumes[0]", f"{path}.{field}")
+            yield slot._replace(name=f"{name}.volume", kind=kind, path=where)
 
 
 def _config(parent: Mapping[str, Any], path: str, name: str, context: Context) -> Iterator[Slot]:
