@@ -510,3 +510,12 @@ def test_fields_of_the_wrong_type_are_named(pod: dict[str, Any], path: str) -> N
     found = extracted(obj("apps/v1", "Deployment", {"replicas": 3, "template": {"spec": pod}}))
     assert [failure.path for failure in found.failures] == [path]
     assert "replicas" in found.slots  # the other extractors went on
+
+
+@pytest.mark.parametrize("field", ["serviceAccountName", "imagePullSecrets"])
+def test_whom_a_pod_acts_as_is_a_credential(field: str) -> None:
+    def as_(name: str) -> dict[str, Any]:
+        return deployment(container(), **{field: name if field == "serviceAccountName" else [{"name": name}]})
+
+    (record,) = compare([as_("a")], [as_("b")])
+    assert (record.kind, record.op, record.slot, record.action) == ("credential", "changed", field, "apply")

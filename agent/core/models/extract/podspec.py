@@ -46,11 +46,29 @@ def pod_slots(
                 yield slot
             yield from environment_slots(container, here, context, place.base)
     yield from _volumes(pod, path, context, (prefix, folders))
+    yield from _identity(pod, path, context, prefix)
     selector = mapping(pod, "nodeSelector", path)
     if selector:
         chosen = ",".join(f"{key}={selector[key]}" for key in sorted(selector, key=str))
         yield Slot(f"{prefix}nodeSelector", "scale", literal(chosen), f"{path}.nodeSelector", _selector(selector))
     yield from _node_affinity(pod, path, prefix)
+
+
+def _identity(pod: Mapping[str, Any], path: str, context: Context, prefix: str) -> Iterator[Slot]:
+    """As whom the pod pulls images and asks stores: with neither may it get another content."""
+    pulls = sorted(
+        secret_ref(name, context).canonical
+        for entry, here in mappings(pod, "imagePullSecrets", path)
+        if (name := text(entry, "name", here))
+    )
+    if pulls:
+        listed = ", ".join(pulls)
+        yield Slot(f"{prefix}imagePullSecrets", "credential", opaque(listed, "secret", listed),
+                   f"{path}.imagePullSecrets", POD)  # fmt: skip
+    if account := text(pod, "serviceAccountName", path):
+        canonical = f"serviceaccount://{context.namespace}/{account}"
+        yield Slot(f"{prefix}serviceAccountName", "credential", opaque(account, "serviceaccount", canonical),
+                   f"{path}.serviceAccountName", POD)  # fmt: skip
 
 
 def _node_affinity(pod: Mapping[str, Any], path: str, prefix: str) -> Iterator[Slot]:

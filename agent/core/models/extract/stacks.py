@@ -12,6 +12,7 @@ from agent.core.models.extract.podspec import pod_slots
 from agent.core.models.extract.seen import Place
 from agent.core.models.extract.slot import Context, Extractor, Slot, at, items, mapping, mappings, text
 from agent.core.models.grammar import Grammar, parse
+from agent.core.models.ref import unresolved
 from agent.core.models.rendered import Object
 
 PRODUCTION_STACK: Final = "production-stack.vllm.ai"
@@ -135,6 +136,19 @@ def _model_spec(model: Mapping[str, Any], path: str, context: Context) -> Iterat
     yield from fields.value(config, "tensorParallelSize", f"{label}.tensorParallelSize", traits=fields.ACCELERATOR)
 
 
+def oci_repository(obj: Object, _: Context) -> Iterator[Slot]:
+    """An artifact of manifests or settings that Flux fetches: its digest, tag, or range of versions."""
+    spec, path = at(obj, "spec")
+    url, (chosen, here) = text(spec, "url", path), at(obj, "spec", "ref")
+    digest, wanted = text(chosen, "digest", here), text(chosen, "semver", here)
+    if url and wanted and not digest:
+        ref = unresolved(f"{url}:{wanted}", "oci", f"{url}:{wanted}")
+        yield Slot("artifact", "config", ref, f"{here}.semver")
+    elif url:
+        spelled = fields.joined(url, text(chosen, "tag", here)) + (f"@{digest}" if digest else "")
+        yield Slot("artifact", "config", parse(spelled, Grammar.IMAGE), here if chosen else f"{path}.url")
+
+
 EXTRACTORS: Final[Mapping[tuple[str, str], Extractor]] = {
     (PRODUCTION_STACK, "VLLMRuntime"): vllm_runtime,
     (PRODUCTION_STACK, "LoraAdapter"): lora_adapter,
@@ -143,4 +157,5 @@ EXTRACTORS: Final[Mapping[tuple[str, str], Extractor]] = {
     ("data.fluid.io", "Dataset"): fluid_dataset,
     ("inference.networking.x-k8s.io", "InferenceModel"): inference_model,
     ("helm.toolkit.fluxcd.io", "HelmRelease"): helm_release,
+    ("source.toolkit.fluxcd.io", "OCIRepository"): oci_repository,
 }
