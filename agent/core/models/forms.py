@@ -324,8 +324,8 @@ def _operations() -> Iterator[str]:
     for operation in get_args(Operation):
         yield _row(f"`{operation}`", _OPERATIONS[operation])
     yield ""
-    yield "ETags, generations and times are given by whoever has the content: equal ones tell that two texts mean the same"
-    yield "only at one address. Files of one size and one time have one ETag on many servers."
+    yield "ETags, generations and times are given by whoever has the content: equal ones tell that two texts mean"
+    yield "the same only at one address. Files of one size and one time have one ETag on many servers."
     yield ""
     yield from _table("Cause", "Meaning")
     for cause in get_args(Cause):
