@@ -18,6 +18,7 @@ from agent.core.trigger.deciding import run_name
 from agent.core.trigger.outcome import Ended, ending, followed, is_overdue, pod_selector, with_config_map
 from agent.core.trigger.template import (
     KINDS,
+    STOPPED,
     RunKind,
     TemplateError,
     filled,
@@ -29,6 +30,7 @@ from agent.core.trigger.template import (
 from agent.errors import ConfigurationError
 
 FIELD_MANAGER = "weir"
+_GOING_ON = frozenset({"Running", "Replaced"})
 _REFUSED = frozenset({400, 422})
 _DENIED = "denied the request"
 """What the API server says of a webhook that refuses, whatever status that has chosen."""
@@ -110,18 +112,28 @@ class Runs:
         return answer if isinstance(answer, Problem) else None
 
     async def clear(self, trigger: DataTrigger, run: TriggerRun) -> Problem | None:
-        """Delete the object of a run, and what belongs to it. Somebody else's object of that name stays."""
-        kind, client = _kind_named(run.kind), self._as(trigger)
+        """Delete the object of a run, and what belongs to it. Somebody else's object of that name stays.
+
+        Pods go with their owner. Where finalizers keep that, they would go on, so the run is stopped as well.
+        """
+        kind, client, verb = _kind_named(run.kind), self._as(trigger), "delete"
         try:
             resource = await self._resource(trigger, kind)
             found = await client.find(resource, trigger.namespace, run.name)
             if found is not None and is_run_of(trigger, run, found):
                 await client.delete(resource, trigger.namespace, run.name, uid=found["metadata"]["uid"])
+                stopped = STOPPED.get(kind)
+                if stopped and run.state in _GOING_ON and found["metadata"].get("finalizers"):
+                    verb = "patch"
+                    await client.merge_patch(resource, trigger.namespace, run.name, {"spec": stopped})
         except (NotFound, Conflict):
             return None
         except Forbidden as error:
-            return _forbidden(trigger, "delete", kind, error, self.account(trigger))
-        return None
+            return _forbidden(trigger, verb, kind, error, self.account(trigger))
+        except ApiError as error:
+            if verb != "patch" or error.status not in _REFUSED:
+                raise
+        return None  # refused: it has ended meanwhile
 
     async def _create(self, trigger: DataTrigger, run: TriggerRun, *, dry_run: bool) -> Object | Problem | None:
         """The object as created; None where it exists already; or what is in the way."""

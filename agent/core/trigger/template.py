@@ -36,6 +36,12 @@ WORKFLOW: Final = RunKind("argoproj.io", "Workflow", "argoproj.io/v1alpha1", "Ar
 PIPELINE_RUN: Final = RunKind("tekton.dev", "PipelineRun", "tekton.dev/v1", "Tekton Pipelines")
 TRAIN_JOB: Final = RunKind("trainer.kubeflow.org", "TrainJob", "trainer.kubeflow.org/v1alpha1", "Kubeflow Trainer")
 KINDS: Final = (JOB, WORKFLOW, PIPELINE_RUN, TRAIN_JOB)
+STOPPED: Final[Mapping[RunKind, Mapping[str, object]]] = {
+    JOB: {"suspend": True},
+    WORKFLOW: {"shutdown": "Terminate"},
+    TRAIN_JOB: {"suspend": True},
+}
+"""What in the spec of a run that is deleted already ends its Pods; Tekton looks at no deleted runs."""
 _EVALUATED: Final = {WORKFLOW: "{{", PIPELINE_RUN: "$("}
 """What the controller of a kind looks for in values of parameters too, and has no way to be told to leave alone."""
 _KNOWN: Final = ", ".join(f"{kind.kind} ({kind.api_version})" for kind in KINDS)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from agent.adapters.kube.client import KubeClient
 from agent.adapters.kube.discovery import Discovery
@@ -13,7 +14,7 @@ from agent.adapters.kube.errors import ApiError, Forbidden
 from agent.adapters.kube.resource import Resource
 from agent.api.datatrigger import DataTrigger, TriggerRun
 from agent.controllers.datatrigger.runs import Runs
-from agent.core.trigger.template import TRAIN_JOB, WORKFLOW, run_object
+from agent.core.trigger.template import JOB, PIPELINE_RUN, TRAIN_JOB, WORKFLOW, RunKind, run_object
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 TEMPLATE = {"apiVersion": TRAIN_JOB.api_version, "kind": TRAIN_JOB.kind, "spec": {"runtimeRef": {"name": "torch"}}}
@@ -71,6 +72,57 @@ class Refusing(Cluster):
 
     async def create(self, *_: object, **__: object) -> dict[str, Any]:
         raise self.error
+
+
+class Kept(Cluster):
+    """Finalizers keep what is deleted. Patches are refused with `error`, if there is one."""
+
+    def __init__(self, trigger: DataTrigger, run: TriggerRun, finalizers: list[str], error: ApiError | None) -> None:
+        made = run_object(trigger, run)
+        self.job = {**made, "metadata": {**made["metadata"], "uid": "1", "finalizers": finalizers}}
+        self.asked: list[object] = []
+        self.error = error
+
+    async def delete(self, *_: object, uid: str) -> None:
+        self.asked.append("delete")
+
+    async def merge_patch(self, _resource: object, _namespace: object, _name: object, body: object) -> None:
+        self.asked.append(body)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("kind", "stopped"),
+    [
+        (JOB, {"suspend": True}),
+        (WORKFLOW, {"shutdown": "Terminate"}),
+        (PIPELINE_RUN, None),
+        (TRAIN_JOB, {"suspend": True}),
+    ],
+)
+async def test_a_run_that_is_replaced_is_stopped_where_finalizers_keep_it(kind: RunKind, stopped: object) -> None:
+    template = {"apiVersion": kind.api_version, "kind": kind.kind, "spec": {}}
+    trigger = DataTrigger.from_object(
+        {"metadata": {"name": "retrain", "namespace": "ml", "uid": "7d9e"}, "spec": {"template": template}}
+    )
+    run = TriggerRun(name="retrain-1", kind=kind.kind, data="d", state="Replaced", reference="d")
+    finished = replace(run, state="Succeeded")
+    forbidden = Forbidden('User "x" cannot patch resource', status=403)
+    over = ApiError("is complete, no updates are allowed", status=400)
+    both = ["delete", {"spec": stopped}] if stopped else ["delete"]
+    for one, finalizers, error, asked, problem in (
+        (run, ["kept"], None, both, ""),
+        (run, ["kept"], over, both, ""),
+        (run, ["kept"], forbidden, both, f"the right to patch {kind.kind}s" if stopped else ""),
+        (run, [], None, ["delete"], ""),
+        (finished, ["kept"], None, ["delete"], ""),
+    ):
+        cluster = Kept(trigger, one, finalizers, error)
+        runs = Runs(cast("KubeClient", cluster), cast("Discovery", cluster), default_account="")
+        found = await runs.clear(trigger, one)
+        assert cluster.asked == asked
+        assert found is None if not problem else found is not None and problem in found.message
 
 
 HOOK = 'admission webhook "validator.trainjob.trainer.kubeflow.org" denied the request: '
