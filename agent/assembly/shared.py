@@ -96,7 +96,7 @@ class Shared:
             self.changes.moves,
             canaries=self.canaries.list,
             loaded=self.adapters.keeps,
-            meanings=lambda key, since: self.changelog.meanings(key.kind, key.namespace, key.name, since),
+            meanings=lambda key, pods: self.changelog.meanings(key.kind, key.namespace, key.name, pods),
             suspended=self._suspended,
         )
 

@@ -15,7 +15,7 @@ from agent.adapters.journal import Journal
 from agent.controllers.keptregistries import KeptArtifact, KeptRegistries
 from agent.controllers.owed import Mark, Owed, bounded
 from agent.core.models import ChangeRecord, Ref
-from agent.core.models.meanings import Meanings, meanings
+from agent.core.models.meanings import Meanings, Pods, meanings
 from agent.core.models.ref import is_absent
 from agent.core.objects import ObjectKey
 from agent.core.rollout.view import NamedChange
@@ -260,9 +260,9 @@ class ChangeLog:
         """Until what was kept elsewhere is read."""
         await self.restored.wait()
 
-    def meanings(self, kind: str, namespace: str, name: str, since: datetime | None = None) -> Meanings:
-        """What the references of one object are known to mean in pods of which none is older than *since*."""
-        return meanings((entry.record for entry in self.for_object(kind, namespace, name)), since)
+    def meanings(self, kind: str, namespace: str, name: str, pods: Pods) -> Meanings:
+        """What the references of one object are known to mean in its pods."""
+        return meanings(((entry.record, entry.at) for entry in self.for_object(kind, namespace, name)), pods)
 
     def earlier(self, key: ObjectKey, slot: str, reference: Ref | None) -> str | None:
         """The earlier revision at which the slot had this reference, None if it never had."""

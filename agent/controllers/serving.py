@@ -24,10 +24,10 @@ from agent.controllers.kustomization.reporter import COMPONENT
 from agent.controllers.telling import Teller, source_name, worth_an_event
 from agent.core.concealment import concealed_record
 from agent.core.models import ChangeRecord, Ref, RenderedSet
-from agent.core.models.meanings import Meanings
+from agent.core.models.meanings import Meanings, Pods
 from agent.core.models.references import Reference, references
 from agent.core.models.rendered import Object
-from agent.core.models.running import Stale, oldest, pods_of, serving, stale, stale_records
+from agent.core.models.running import Stale, pods_of, serving, stale, stale_records, started
 from agent.core.objects import ObjectKey
 from agent.core.policy.judging import overruled
 from agent.core.policy.referencing import rules_of
@@ -90,7 +90,7 @@ class Serving:
         *,
         canaries: Callable[[], Iterable[Canary]],
         loaded: Callable[[ObjectKey], bool],
-        meanings: Callable[[ObjectKey, datetime | None], Meanings] = lambda _key, _since: {},
+        meanings: Callable[[ObjectKey, Pods], Meanings] = lambda _key, _pods: {},
         suspended: Callable[[Key], bool] = lambda _key: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -195,7 +195,7 @@ class Serving:
         if self._loaded(at):  # which adapters its pods have, their words do not tell
             listed = [reference for reference in listed if reference.slot.kind != "adapter"]
         wanted = [_with(reference, known.get(reference.slot.ref.canonical)) for reference in listed]
-        meanings = self._meanings(at, oldest(pods.items))
+        meanings = self._meanings(at, started(pods.items))
         return await asyncio.to_thread(stale, wanted, self._moves.moved(key), pods.items, meanings)
 
     def _canary(self, at: ObjectKey) -> Canary | None:

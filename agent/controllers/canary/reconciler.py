@@ -28,18 +28,17 @@ from agent.controllers.canary.analysing import Analyst
 from agent.controllers.canary.bookkeeping import keep_books, ledger_after, missed_run, shortened
 from agent.controllers.canary.definition import DefinitionWatch
 from agent.controllers.canary.flagger import FlaggerWatch
-from agent.controllers.canary.kinds import AUTOSCALERS, CANARIES, WORKLOADS
+from agent.controllers.canary.kinds import AUTOSCALERS, CANARIES
 from agent.controllers.canary.metrics import FlaggerMetrics
 from agent.controllers.canary.observing import Observer, World, snapshot_of
 from agent.controllers.canary.performing import Performer
 from agent.controllers.canary.quarantining import changes_content, reason_to_hold, withheld
-from agent.controllers.canary.rewordings import rewording
+from agent.controllers.canary.rewordings import known, rewording
 from agent.controllers.canary.rollouts import RolloutLog
 from agent.controllers.canary.settings import CanarySettings
 from agent.controllers.canary.tick import Tick
 from agent.controllers.canary.triggers import TARGET_INDEX, Key, target_key
 from agent.controllers.canary.workloads import Workloads
-from agent.core.models.meanings import Known
 from agent.core.rollout.actions import Decision, Emit
 from agent.core.rollout.definition import FENCE, JUDGE, TEXT, fitting
 from agent.core.rollout.flagger import FLAGGER_RUNNING
@@ -210,9 +209,8 @@ class CanaryReconciler:
                 ingress_prefix=self._settings.ingress_annotations_prefix,
             ),
             verdict=self._rollouts.last_refusal(plan.namespace, plan.name),
-            resolve=Known(
-                self._changes.meanings(plan.target_kind, plan.namespace, plan.target, _copied_since(canary, plan))
-            ),
+            resolve=known(self._changes, canary, plan),
+            certain=known(self._changes, canary, plan, self._now()),
         )
 
     async def _run(self, tick: Tick, *, due: bool) -> tuple[Decision, Snapshot]:
@@ -234,7 +232,7 @@ class CanaryReconciler:
                 changes=changes,
                 quarantined=reason_to_hold(tick.canary, tick.world),
                 content_changed=await asyncio.to_thread(changes_content, tick.world, tick.status, tick.resolve),
-                reworded=await asyncio.to_thread(rewording, tick.world, tick.status, labels, tick.resolve),
+                reworded=await asyncio.to_thread(rewording, tick.world, tick.status, labels, tick.certain),
                 selector_labels=labels,
             )
             target = snapshot.target
@@ -361,12 +359,6 @@ class CanaryReconciler:
         plan = self._plans.pop(key, None)
         if plan is not None:
             self._metrics.forget(plan)
-
-
-def _copied_since(canary: Canary, plan: Plan) -> datetime | None:
-    """Since when there can have been a primary; None where the target itself serves, which may be older."""
-    copied = plan.target_kind in WORKLOADS
-    return canary.metadata.creation_timestamp if copied else None
 
 
 def _unsupported(canary: Canary, plan: Plan, router: Router | None) -> tuple[str, str] | None:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from agent.adapters.kube.resource import Object
+from agent.api.canary import Canary
+from agent.controllers.canary.kinds import WORKLOADS
 from agent.controllers.canary.observing import World
 from agent.controllers.canary.quarantining import asked_for, revision_of, serving
 from agent.core.models import Resolve
+from agent.core.models.meanings import Known, Pods
 from agent.core.rollout import objects
 from agent.core.rollout.hashing import is_stable
+from agent.core.rollout.plan import Plan
 from agent.core.rollout.rewording import Objects, reworded
 from agent.core.rollout.status import Status
+from agent.core.rollout.view import ChangeLookup
+
+_JUST: Final = timedelta(minutes=10)
+"""From when a commit is told to when the Canary has looked at what it changes; few pods are started meanwhile."""
+
+
+def known(changes: ChangeLookup, canary: Canary, plan: Plan, now: datetime | None = None) -> Known:
+    """What is known of the target's references, in the pods of a primary, which is made after its Canary; where the
+    target itself serves, they may be of any time. With *now*, pods may have been started until then."""
+    first = canary.metadata.creation_timestamp if plan.target_kind in WORKLOADS else None
+    last = now - _JUST if now is not None else None
+    return Known(changes.meanings(plan.target_kind, plan.namespace, plan.target, Pods(first, last)))
 
 
 def rewording(

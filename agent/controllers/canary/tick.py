@@ -39,4 +39,6 @@ class Tick:
     judgements: list[Judgement] = field(default_factory=list)
     resolve: Resolve | None = None
     """Says what the target's references are known to mean."""
+    certain: Resolve | None = None
+    """The same, but for tags that may have moved since Git ceased to name them."""
     warnings: list[Told] = field(default_factory=list)

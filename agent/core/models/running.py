@@ -7,7 +7,7 @@ digest of the image that the node reports, the digest that the pod was started f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +18,7 @@ from agent.core.models.diff import object_id
 from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context, Slot
 from agent.core.models.impact import ImpactIndex
-from agent.core.models.meanings import Meanings
+from agent.core.models.meanings import Meanings, Pods
 from agent.core.models.record import ChangeRecord, Commit
 from agent.core.models.recording import Comparison, Pair, record
 from agent.core.models.ref import Digest, Identity, Ref, have_equal_digests
@@ -107,11 +107,20 @@ def stale(
     return [found[name] for name in sorted(found)]
 
 
-def oldest(pods: Iterable[Object]) -> datetime | None:
-    """When the first of the pods was started; None if that is not known of all of them."""
+def started(pods: Sequence[Object]) -> Pods:
+    """When the first and the last of the pods were started, or containers of theirs, which load anew; the first only if
+    that is known of all."""
     times = [_time((pod.get("status") or {}).get("startTime")) for pod in pods]
     known = [time for time in times if time is not None]
-    return min(known) if known and len(known) == len(times) else None
+    later = [_time(text) for pod in pods for text in _restarts(pod)]
+    first = min(known) if known and len(known) == len(times) else None
+    return Pods(first, max((time for time in (*known, *later) if time is not None), default=None))
+
+
+def _restarts(pod: Object) -> Iterator[Any]:
+    status = pod.get("status") or {}
+    for one in (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())):
+        yield ((one.get("state") or {}).get("running") or {}).get("startedAt")
 
 
 def stale_records(

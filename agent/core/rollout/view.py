@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from agent.api.judge import Conclusion, Finding
-from agent.core.models.meanings import Meanings
+from agent.core.models.meanings import Meanings, Pods
 from agent.core.rollout.judgement import Judgement, Verdict
 from agent.core.rollout.judgesettings import JudgeMode
 from agent.core.rollout.judgestate import JudgeState
@@ -58,8 +58,8 @@ class ChangeLookup(Protocol):
         """What is known of the object's changes, the newest first."""
         ...
 
-    def meanings(self, kind: str, namespace: str, name: str, since: datetime | None = None) -> Meanings:
-        """What the object's references are known to mean in pods of which none is older than *since*."""
+    def meanings(self, kind: str, namespace: str, name: str, pods: Pods) -> Meanings:
+        """What the object's references are known to mean in its pods."""
         ...
 
 
@@ -78,7 +78,7 @@ class NoChanges:
         kind: str,  # noqa: ARG002 - protocol
         namespace: str,  # noqa: ARG002
         name: str,  # noqa: ARG002
-        since: datetime | None = None,  # noqa: ARG002
+        pods: Pods,  # noqa: ARG002
     ) -> Meanings:
         """Nothing is known."""
         return {}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from agent.core.models import Digest, Identity, Ref, RenderedSet, Size
 from agent.core.models.references import Reference, references
-from agent.core.models.running import Move, oldest, pods_of, serving, stale, stale_records
+from agent.core.models.running import Move, pods_of, serving, stale, stale_records, started
 from tests.unit.models.manifests import A, B, compare, container, deployment, obj, vllm
 
 Object = dict[str, Any]
@@ -88,11 +88,15 @@ def test_another_text_for_the_same_content_is_none(here: str, there: str, differ
     assert bool(stale(listed, {}, [pod(vllm("org/m", "--revision", B))], known)) is differs
 
 
-def test_the_oldest_pod_is_the_one_that_was_started_first() -> None:
-    pods = [pod(GIT, started=LATE), pod(GIT, started=EARLY), pod(GIT, started=NOTICED)]
-    assert oldest(pods) == datetime.fromisoformat(EARLY)
-    assert oldest([*pods, {**pods[0], "status": {"phase": "Running"}}]) is None
-    assert oldest([]) is None
+def test_when_pods_were_started() -> None:
+    pods = [pod(GIT, started=NOTICED), pod(GIT, started=EARLY)]
+    early, noticed, late = map(datetime.fromisoformat, (EARLY, NOTICED, LATE))
+    assert started(pods) == (early, noticed)
+    restarted = pod(GIT, started=EARLY)
+    restarted["status"]["containerStatuses"][0]["state"] = {"running": {"startedAt": LATE}}
+    assert started([*pods, restarted]) == (early, late), "it has loaded anew"
+    assert started([*pods, {**pods[0], "status": {"phase": "Running"}}]) == (None, noticed)
+    assert started([]) == (None, None)
 
 
 @pytest.mark.parametrize("gone", ["Succeeded", "Pending", "deleting"])

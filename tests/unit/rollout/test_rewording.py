@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from agent.core.models import ChangeRecord, Commit, Ref, RenderedSet, changes
 from agent.core.models.extract.declared import slug
-from agent.core.models.meanings import Known, meanings
+from agent.core.models.meanings import Known, Meanings, Pods, meanings
 from agent.core.models.ref import Digest, Identity
 from agent.core.objects import ObjectKey
 from agent.core.rollout import rewording
@@ -360,10 +360,14 @@ def told(
     return replace(change, op=op, commit=Commit(before, "r2"), **{"old": None, "new": None, side: tag})
 
 
+def said(*records: ChangeRecord, first: datetime | None = None, last: datetime | None = None) -> Meanings:
+    return meanings(((record, LOOKED) for record in records), Pods(first, last))
+
+
 def test_a_tag_that_has_meant_two_things_means_neither() -> None:
-    assert meanings([told("x"), told("x")]).keys() == {PLACE}
-    assert meanings([told("x"), told("y"), told("x")]) == {}
-    assert meanings([told("x"), told("x", op="respelled", side="old"), told("y", op="floated")]) == {}
+    assert said(told("x"), told("x")).keys() == {PLACE}
+    assert said(told("x"), told("y"), told("x")) == {}
+    assert said(told("x"), told("x", op="respelled", side="old"), told("y", op="floated")) == {}
 
 
 @pytest.mark.parametrize(
@@ -385,14 +389,25 @@ def test_a_tag_means_what_it_meant_before_pods_could_be_started_with_it(
     record: ChangeRecord, since: datetime | None, is_known: bool
 ) -> None:
     """Pods that ran before anybody asked what their tag means may run what it meant earlier."""
-    assert (meanings([record], since).keys() == {PLACE}) is is_known
+    assert (said(record, first=since).keys() == {PLACE}) is is_known
 
 
 def test_a_tag_of_which_it_was_not_known_once_what_it_means_means_nothing() -> None:
-    assert meanings([told("x"), told("", side="old")], LATER) == {}
+    assert said(told("x"), told("", side="old"), first=LATER) == {}
 
 
 def test_a_declared_digest_is_not_overruled_by_what_is_known() -> None:
     declared = Ref("a:1", "oci", PLACE[1], False, None, Digest("sha256", "z", "files", "sha256"))
-    says = Known(meanings([told("x")]))
+    says = Known(said(told("x")))
     assert says("new", ObjectKey("", "Pod", "", "p"), PLACE[0], declared) is declared
+
+
+@pytest.mark.parametrize(("last", "is_known"), [(None, True), (LOOKED, True), (EARLIER, True), (LATER, False)])
+def test_a_tag_that_git_has_ceased_to_name_says_nothing_of_pods_that_were_started_since(
+    last: datetime | None, is_known: bool
+) -> None:
+    """Nobody looks any more where it goes, and they may have been started with something else."""
+    gone = told("x", op="respelled", side="old")
+    assert (said(told("x"), gone, last=last).keys() == {PLACE}) is is_known
+    stays = replace(gone, new=gone.old)
+    assert said(told("x"), stays, last=last).keys() == {PLACE}, "written in another way"
