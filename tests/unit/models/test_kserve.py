@@ -30,7 +30,8 @@ def test_model_runtime_and_format() -> None:
         "predictor.model": ("model", f"hf://org/m@{A}"),
         "predictor.runtime": ("runtime", "servingruntime:fast"),
         "predictor.runtimeVersion": ("code-image", "image-tag:v2"),
-        "predictor.modelFormat": ("config", "sklearn:1"),
+        "predictor.modelFormat": ("config", "sklearn"),
+        "predictor.modelFormat.version": ("config", "1"),
         "predictor.protocolVersion": ("config", "v2"),
         "predictor.image": ("code-image", f"oci://reg.example/s@{DIGEST_A}"),
     }

@@ -112,10 +112,13 @@ def _runtime(block: Mapping[str, Any], model_format: Mapping[str, Any], where: _
     if version:
         ref = unresolved(version, "image-tag", f"image-tag:{version}")
         yield Slot(f"{label}.runtimeVersion", "code-image", ref, f"{path}.runtimeVersion", POD)
-    framework = text(model_format, "name", f"{path}.modelFormat") or ("" if name in {"model", "art"} else name)
-    if framework:
-        value = framework + (f":{found}" if (found := text(model_format, "version", f"{path}.modelFormat")) else "")
-        yield Slot(f"{label}.modelFormat", "config", literal(value), f"{path}.modelFormat", POD | {"output"})
+    if name not in {"model", "art"}:
+        # The older form: the field itself is the format.
+        yield Slot(f"{label}.modelFormat", "config", literal(name), path, POD | {"output"})
+    else:
+        form = (model_format, f"{path}.modelFormat")
+        yield from fields.value(form, "name", f"{label}.modelFormat")
+        yield from fields.value(form, "version", f"{label}.modelFormat.version")
     protocol = text(block, "protocolVersion", path)
     if protocol:
         yield Slot(f"{label}.protocolVersion", "config", literal(protocol), f"{path}.protocolVersion",
