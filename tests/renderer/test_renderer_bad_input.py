@@ -226,6 +226,10 @@ class TestSecretsStayOut:
                 "    kind: Secret\n    metadata: {name: other}\n    stringData: {p: SECRET}\n",
                 "s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n",
             },
+            {
+                "kustomization.yaml": "resources: [s.yaml]\npatches: [{patch: 'kind: [SECRET'}]\n",
+                "s.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\n",
+            },
         ],
     )
     async def test_in_what_fails_to_build(self, build: Build, files: dict[str, str]) -> None:

@@ -129,6 +129,10 @@ func (s secrets) patches(dir string, list any, files map[string][]byte) {
 			text = files[path.Join(dir, file)]
 		}
 		s.text(dir, text, nil)
+		if yaml.Unmarshal([]byte(inline), new(any)) != nil {
+			// Kustomize quotes a patch that it cannot read, and nobody knows what it was for.
+			s.add(inline)
+		}
 		if kind, _ := target["kind"].(string); strings.EqualFold(kind, "secret") {
 			s.operations(text)
 		}
