@@ -33,6 +33,25 @@ async def test_one_listing_has_the_branch_and_the_tags(server: GitHTTPServer, mi
     assert len(server.requests) == asked
 
 
+@pytest.mark.parametrize("registers", [True, False])
+async def test_many_tags_that_register_nothing_are_listed_seldom(
+    server: GitHTTPServer, mirrors: GitMirrors, *, registers: bool
+) -> None:
+    repository, remote = server.repository("models"), GitRemote(server.url("models"))
+    made = repository.commit({"model.bin": "1"})
+    if registers:
+        repository.tag("nn@v1.0.0", made, message="first")
+    lines = [f"{made} refs/tags/x@{'1' * 190}.{number}\n" for number in range(4600)]
+    (repository.path / "packed-refs").write_text("".join(sorted(lines)))
+    first = await mirrors.list_refs(remote, TIMEOUT, MAIN)
+    assert mirrors.last_listed(remote, MAIN) == first
+    assert len(first.refs) == (3 if registers else 1)
+    server.requests.clear()
+    assert await mirrors.list_refs(remote, TIMEOUT, MAIN) == first
+    assert (sum(request.sent for request in server.requests) > 1_000_000) is registers
+    assert mirrors.last_listed(remote, MAIN) == (first if registers else None)
+
+
 @pytest.mark.parametrize("filters", [True, False])
 async def test_times_of_tags_come_without_files(
     server: GitHTTPServer, mirrors: GitMirrors, tmp_path: Path, *, filters: bool

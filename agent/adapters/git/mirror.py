@@ -28,6 +28,14 @@ from agent.adapters.git.errors import (
 from agent.adapters.git.objects import GitTree, ObjectStore, fresh_handle
 from agent.adapters.git.transport import BRANCH_MOVED, GitTransport
 from agent.core.gitref import RemoteRefs
+from agent.core.models.gto import without_others
+
+_BRANCHES = "--heads"
+BRANCHES_AND_TAGS = f"{_BRANCHES} --tags"
+_TAGS = "refs/tags/"
+_MANY = 1 << 20
+"""Bytes of a listing whose tags are looked at seldom, if they register no models."""
+_SELDOM = 3600.0
 
 _KEPT = "refs/weir/kept/"
 _HISTORY = "refs/weir/history/"
@@ -84,7 +92,11 @@ class Mirror:
         return len(self._trees) > 0
 
     async def list_refs(self, scope: str, timeout: float) -> RemoteRefs:
-        """What the remote advertises; `scope` are options of `git ls-remote` that narrow it, or empty."""
+        """What the remote advertises; `scope` are options of `git ls-remote` that narrow it, or empty.
+
+        Of `BRANCHES_AND_TAGS` only the tags that register models are kept, and where many tags do nothing of that,
+        branches are listed alone until these are due again.
+        """
         self.last_used = time.monotonic()
         listing = self._listings.setdefault(scope, _SharedListing())
         asked = time.monotonic()
@@ -92,17 +104,22 @@ class Mirror:
             if listing.refs is None or listing.began < asked:
                 listing.refs = None
                 began = time.monotonic()
-                options = ("--quiet", *scope.split())
+                beside = scope == BRANCHES_AND_TAGS
+                whole = not beside or began >= listing.tags_due
+                options = ("--quiet", *(scope if whole else _BRANCHES).split())
                 output = await self._transport.run(
                     self.remote, "ls-remote", *options, self.remote.address, timeout=timeout
                 )
-                listing.refs, listing.began = parse_listing(output), began
+                refs = await asyncio.to_thread(parse_listing, output, models_only=beside)
+                if beside and len(output) > _MANY and not any(name.startswith(_TAGS) for name in refs.refs):
+                    listing.tags_due = began + _SELDOM
+                listing.refs, listing.began, listing.whole = refs, began, whole
             return listing.refs
 
     def last_listed(self, scope: str) -> RemoteRefs | None:
-        """What `list_refs` has found last, None if it never has."""
+        """What `list_refs` has found last, None if it never has, or has left out the tags."""
         listing = self._listings.get(scope)
-        return listing.refs if listing is not None else None
+        return listing.refs if listing is not None and listing.whole else None
 
     async def obtain(self, oids: Sequence[str], timeout: float) -> None:
         """Make sure that the commits or tags are here with all their files; fetches what is missing.
@@ -250,6 +267,8 @@ class _SharedListing:
         self.lock = asyncio.Lock()
         self.refs: RemoteRefs | None = None
         self.began = 0.0
+        self.whole = False
+        self.tags_due = 0.0
 
 
 @contextlib.asynccontextmanager
@@ -289,7 +308,8 @@ def is_refusal(error: GitOperationError) -> bool:
     return any(words in error.message for words in _REFUSED_COMMIT)
 
 
-def parse_listing(output: bytes) -> RemoteRefs:
-    """Read what `git ls-remote` prints: an id, a tab and a name on each line."""
+def parse_listing(output: bytes, *, models_only: bool = False) -> RemoteRefs:
+    """Read what `git ls-remote` prints: an id, a tab and a name on each line; of tags maybe only those of models."""
     lines = (line.partition("\t") for line in output.decode(errors="replace").splitlines())
-    return RemoteRefs({name: oid for oid, _, name in lines if name})
+    refs = {name: oid for oid, _, name in lines if name}
+    return RemoteRefs(without_others(refs) if models_only else refs)

@@ -15,15 +15,14 @@ from agent.adapters.git.auth import GitRemote
 from agent.adapters.git.committing import Publication
 from agent.adapters.git.environment import OPENSSH_ALGORITHMS, SSHAlgorithms
 from agent.adapters.git.errors import BranchMovedError, EmptyRepositoryError, GitOperationError, MissingObjectError
-from agent.adapters.git.mirror import Mirror, is_refusal
+from agent.adapters.git.mirror import BRANCHES_AND_TAGS, Mirror, is_refusal
 from agent.adapters.git.objects import CommitInfo, GitTree, ObjectStore, Person
 from agent.adapters.git.tagtimes import tag_times
 from agent.adapters.git.transport import GitTransport
 from agent.core.gitref import Candidate, Failure, GitReference, RemoteRefs, Target, Unresolved, resolve
 
 _PREFIX = "failed to checkout and determine revision: "
-_BRANCHES_AND_TAGS = "--heads --tags"
-_KINDS = (("refs/heads/", _BRANCHES_AND_TAGS), ("refs/tags/", "--tags"))
+_KINDS = (("refs/heads/", BRANCHES_AND_TAGS), ("refs/tags/", "--tags"))
 _UNUSED_SECONDS = 24 * 3600.0
 
 
@@ -71,7 +70,8 @@ class GitMirrors:
         self._mirrors: dict[str, Mirror] = {}
 
     async def list_refs(self, remote: GitRemote, timeout: float, reference: GitReference | None = None) -> RemoteRefs:
-        """List what the remote advertises; with a reference only the kinds of references that it needs, and tags.
+        """List what the remote advertises; with a reference only the kinds of references that it needs, and the
+        tags that register models.
 
         This is all that a poll without news costs: `resolve(reference, refs, remote.address)` gives the revision.
         Raises GitOperationError, with Flux's words.
@@ -82,9 +82,9 @@ class GitMirrors:
             raise _explained(error, f"{_PREFIX}unable to list remote for '{remote.address}': ") from error
 
     def last_listed(self, remote: GitRemote, reference: GitReference) -> RemoteRefs | None:
-        """What the remote has last named where a reference was looked for, with all of its tags; asks nobody.
+        """What the remote has last named where a reference was looked for, with all tags of models; asks nobody.
 
-        None if that was not listed, as where a commit is followed.
+        None if that was not listed, as where a commit is followed, or where many other tags are looked at seldom.
         """
         return None if reference.commit else self._mirror(remote).last_listed(_scope(reference))
 
@@ -214,7 +214,7 @@ def _scope(reference: GitReference | None) -> str:
         return ""
     if reference.name:
         return next((option for start, option in _KINDS if reference.name.startswith(start)), "")
-    return "--tags" if reference.tag or reference.semver else _BRANCHES_AND_TAGS
+    return "--tags" if reference.tag or reference.semver else BRANCHES_AND_TAGS
 
 
 def _resolved(reference: GitReference, refs: RemoteRefs, remote: GitRemote) -> Target:

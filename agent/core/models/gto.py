@@ -31,6 +31,7 @@ _VERSION: Final = (
     rf"v{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_BEFORE}(?:\.{_BEFORE})*)?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
 _TAGS: Final = "refs/tags/"
+_PEELED: Final = "^{}"
 _TAG: Final = re.compile(
     rf"(?P<artifact>(?:[A-Za-z0-9_./-]+=)?{_NAME})"
     rf"(?:(?:\#(?P<stage>{_NAME})|@(?P<version>{_VERSION}))(?P<back>!?)|@(?P<deprecated>deprecated))"
@@ -106,12 +107,21 @@ def candidates(refs: Mapping[str, str]) -> dict[str, str]:
     return {name: oid for name, oid in refs.items() if ("@" in name or "#" in name) and name.startswith(_TAGS)}
 
 
+def without_others(refs: Mapping[str, str]) -> dict[str, str]:
+    """The listing of a remote without the tags that are none of GTO's by their names."""
+    return {
+        name: oid
+        for name, oid in refs.items()
+        if not name.startswith(_TAGS) or parse_tag(name.removeprefix(_TAGS).removesuffix(_PEELED)) is not None
+    }
+
+
 def listed_tags(refs: Mapping[str, str]) -> tuple[Tag, ...]:
     """GTO's tags in the listing of a remote, by name. What leads to no `^{}` is no annotated tag."""
     return tuple(
         Tag(name, oid, commit)
         for full, oid in sorted(candidates(refs).items())
-        if (commit := refs.get(full + "^{}")) is not None and parse_tag(name := full.removeprefix(_TAGS)) is not None
+        if (commit := refs.get(full + _PEELED)) is not None and parse_tag(name := full.removeprefix(_TAGS)) is not None
     )
 
 
