@@ -31,6 +31,7 @@ _PLACE: Final = re.compile(r"\b(?:document|line|column) \d+")
 _HEAD: Final = 8000
 """Bytes in which Git looks for what no text has."""
 _PLAIN_KIND: Final = re.compile(rb"^[\"'{\s]*kind[\"']?:\s*[\"']?(?!ENC\[)\w", re.MULTILINE)
+_QUOTED: Final = re.compile(r"(with config: )`.*?`(?=:|$)|(\[patch: )\".*\"(?=\])", re.DOTALL)
 _NOTHING: Final = b"# left out: cannot be read\n"
 
 
@@ -214,7 +215,8 @@ def _not_offline(side: Side, error: RenderError, overlay: Mapping[str, bytes]) -
 
 def _failures(side: Side, unit: Unit, part: Part, error: WeirError) -> Iterator[PlanError]:
     """Why nothing can be built: the files at fault, else the whole."""
-    message = shortened(error.message)
+    # kustomize quotes patches as they are written, which may be those of Secrets.
+    message = shortened(_QUOTED.sub(lambda found: f"{found[1] or found[2]}…", error.message))
     if isinstance(error, GitOperationError):
         missing = list(_missing(side, unit, part))
         if missing:
