@@ -15,6 +15,7 @@ from agent.core.rollout.actions import (
     Decision,
     Emit,
     EnsureScaler,
+    KeepResults,
     Promote,
     Quarantine,
     Scale,
@@ -24,6 +25,7 @@ from agent.core.rollout.actions import (
     WriteStatus,
 )
 from agent.core.rollout.changes import Change, change, identity_of
+from agent.core.rollout.hashing import revision_checksum
 from agent.core.rollout.plan import TOTAL_WEIGHT
 from agent.core.rollout.preparing import blocked
 from agent.core.rollout.replacing import before_promotion, down, given_back
@@ -57,8 +59,21 @@ def reverted(snapshot: Snapshot) -> Decision | None:
         actions += down(snapshot)
     if phase is Phase.SUCCEEDED:
         new = msgspec.structs.replace(new, last_promoted_spec=new.last_applied_spec)
+        actions += _results_of_promoted(snapshot)
     actions.append(WriteStatus(new))
     return Decision(actions=tuple(actions), wait=plan.interval, rule="reverted")
+
+
+def _results_of_promoted(snapshot: Snapshot) -> tuple[KeepResults, ...]:
+    """What gates have reported of the promoted revision, as that of its new words: the next one is compared with it."""
+    if not snapshot.reworded and not in_other_words(snapshot.status):
+        return ()
+    before, now = (
+        revision_checksum(snapshot.promoted_tracked, spec)
+        for spec in (snapshot.status.last_promoted_spec, _target(snapshot).hash)
+    )
+    results = tuple(msgspec.structs.replace(one, revision=now) for one in snapshot.results if one.revision == before)
+    return (KeepResults(results, now),) if results else ()
 
 
 def _as_promoted(snapshot: Snapshot) -> str:

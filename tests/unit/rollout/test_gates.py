@@ -560,3 +560,19 @@ def test_a_second_try_is_evaluated_anew():
     assert world.cleared == 2, "at the start of each run"
     world.gates = {"evaluation": reported()}
     assert world.tick() == "advance"
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_the_incumbent_in_other_words_is_still_what_the_next_revision_is_compared_with(back):
+    world = gated()
+    world.gates = {"evaluation": reported()}
+    world.run(9)
+    assert (world.status.phase, world.primary) == (Phase.SUCCEEDED, "b")
+    world.means = {"words": "b"}
+    for world.revision in ("words", "b") if back else ("words",):
+        assert world.tick() == "reverted"
+    world.revision, world.gates = "c", {"evaluation": reported(0.92)}
+    world.run(2)
+    assert (world.status.phase, world.status.last_applied_spec) == (Phase.FAILED, "v2:c")
+    told = "Gate evaluation of chat.prod failed: accuracy 0.92 is more than 0.02 below the incumbent's 0.95"
+    assert told in world.texts()
