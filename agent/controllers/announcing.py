@@ -94,7 +94,7 @@ class Announcer:
 
     def forget(self, key: Key) -> None:
         """The Kustomization is gone."""
-        self._unannounced.pop(key, None)
+        self._teller.pass_over(self._unannounced.pop(key, ()))
         self._asked.pop(key, None)
 
     def _take_left(self) -> None:
@@ -213,7 +213,9 @@ class Announcer:
         return objects
 
     def _leave_for_objects(self, key: Key, entries: Sequence[ChangeEntry]) -> None:
-        self._unannounced[key] = (*self._unannounced.get(key, ()), *entries)[-EVENTS_PER_PASS:]
+        waiting = (*self._unannounced.get(key, ()), *entries)
+        self._teller.pass_over(waiting[:-EVENTS_PER_PASS])
+        self._unannounced[key] = waiting[-EVENTS_PER_PASS:]
 
     async def _tell(self, subject: Subject, fresh: tuple[ChangeEntry, ...], for_objects: Sequence[ChangeEntry]) -> None:
         if subject.first:

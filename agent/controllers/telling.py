@@ -130,6 +130,10 @@ class Teller:
         """An event on the object of each record. Once they are delivered, it is kept that this is done."""
         for entry in entries:
             self._on_object(kustomization, entry)
+        self.pass_over(entries)
+
+    def pass_over(self, entries: Sequence[ChangeEntry]) -> None:
+        """Nothing more is told of these on their objects, by no process that comes after this one either."""
         self._heard += entries
         self._settle_soon()
 
