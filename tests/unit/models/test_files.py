@@ -258,3 +258,20 @@ def test_models_of_a_bento_that_cannot_be_read_do_not_count_as_removed(models: s
     old, new = Blob(b"models: ['iris:1']"), Blob(f"models: {models}".encode())
     record = only(compare([], [], [FileChange("bentofile.yaml", old, new)]))
     assert (record.op, record.location.json_path.startswith("$.models")) == ("parse-error", True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"rope_scaling": null', '"rope_scaling": {"factor": 8}', [("config", "changed", "content", "rollout")]),
+        ('"transformers_version": "4.1"', '"transformers_version": "4.2"', []),
+        ('"hidden_size": 8, "vocab_size": 9', '"vocab_size": 9,\n  "hidden_size": 8', []),
+        ('"torch_dtype": "float16"', '"torch_dtype": "bfloat16"', [("config", "changed", "torch_dtype", "rollout")]),
+    ],
+)
+def test_all_of_a_model_s_configuration_counts_but_what_wrote_it(
+    old: str, new: str, told: list[tuple[str, str, str, str]]
+) -> None:
+    sides = (Blob(f'{{"model_type": "llama", {fields}}}'.encode()) for fields in (old, new))
+    records = compare([], [], [FileChange("m/config.json", *sides)])
+    assert [(record.kind, record.op, record.slot, record.action) for record in records] == told

@@ -38,13 +38,23 @@ def adapter_config(data: bytes, path: str) -> Iterator[Slot]:
     yield from fields.values(root, ("peft_type", "r", "lora_alpha"), traits=frozenset({"output"}))
 
 
+_SHOWN: Final = ("torch_dtype", "dtype", "max_position_embeddings", "model_type")
+_SAYS_NOTHING: Final = ("transformers_version", "_name_or_path")
+"""Fields of a model's configuration that tell by what and from where it was written."""
+
+
 def model_config(data: bytes, path: str) -> Iterator[Slot]:
-    """``config.json`` of a model: number format and shape. Other files of that name say nothing here."""
+    """``config.json`` of a model: number format, shape, and all else as one. Others of that name say nothing here."""
     config = document.load_json(data, path)
     if not ("architectures" in config or "model_type" in config):
         return
-    yield from fields.values((config, "$"), ("torch_dtype", "dtype", "max_position_embeddings", "model_type"),
-                             traits=frozenset({"output"}))  # fmt: skip
+    yield from fields.values((config, "$"), _SHOWN, traits=frozenset({"output"}))
+    apart = {*_SHOWN, *_SAYS_NOTHING, "quantization_config"}
+    if rest := {name: value for name, value in config.items() if name not in apart}:
+        digest = hashlib.sha256(document.canonical(rest, "$").encode("utf-8", "surrogatepass")).hexdigest()
+        ref = Ref(path.rpartition("/")[2], "git", f"git-fields:sha256:{digest}", True, Identity(revision=digest),
+                  Digest("sha256", digest, "object", "sha256"))  # fmt: skip
+        yield Slot("content", "config", ref, "$", frozenset({"output"}))
     quantization = mapping(config, "quantization_config", "$")
     if quantization:
         value = bounded(document.canonical(quantization, "$.quantization_config"))
