@@ -54,6 +54,10 @@ def pod(image: str, revision: str) -> dict[str, Any]:
     return obj("v1", "Pod", {"containers": [container("vllm", image, args=["org/m", "--revision", revision])]}, "p")
 
 
+def ome(image: str) -> dict[str, Any]:
+    return obj("ome.io/v1beta1", "ClusterServingRuntime", {"engineConfig": {"runner": {"image": image}}}, "srt")
+
+
 def lws(replicas: int, size: int) -> dict[str, Any]:
     spec = {"replicas": replicas, "leaderWorkerTemplate": {"size": size, "workerTemplate": {"spec": {}}}}
     return obj("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet", spec)
@@ -176,6 +180,9 @@ TABLE: list[tuple[str, Any, Any, list[Expected]]] = [
        "rollout")]),
     ("another zone by affinity", isvc(nodes("zone", "a")), isvc(nodes("zone", "b")),
      [("changed", "scale", "predictor.nodeAffinity", NODES, needs("zone", "a"), needs("zone", "b"), "apply")]),
+    ("another engine of a runtime of OME", ome("r:1"), ome("r:2"),
+     [("changed", "runtime", "engine.container[runner].image", "$.spec.engineConfig.runner.image",
+       "oci://docker.io/library/r:1", "oci://docker.io/library/r:2", "rollout")]),
     ("a Pod takes no other arguments", pod("vllm/vllm-openai:v1", A), pod("vllm/vllm-openai:v1", B),
      [("changed", "model", "container[vllm].model", "$.spec.containers[0].args[0]", f"hf://org/m@{A}", f"hf://org/m@{B}",
        "recreate")]),

@@ -61,6 +61,15 @@ def service(obj: Object, context: Context) -> Iterator[Slot]:
             yield from _component(pod, here, component, context)
 
 
+def runtime(obj: Object, context: Context) -> Iterator[Slot]:
+    """A runtime's containers, engine, decoder and router: a change reaches every service that uses it."""
+    yield from serving_runtime(obj, context)
+    for component in ("engine", "decoder", "router"):
+        pod, here = at(obj, "spec", f"{component}Config")
+        for slot in _component(pod, here, component, context) if pod else ():
+            yield slot._replace(kind="runtime") if slot.kind in {"code-image", "config"} else slot
+
+
 def _component(pod: Mapping[str, Any], path: str, label: str, context: Context) -> Iterator[Slot]:
     for place, here, prefix in _pods(pod, path, f"{label}."):
         runner = mapping(place, "runner", here)
@@ -85,6 +94,6 @@ EXTRACTORS: Final[Mapping[tuple[str, str], Extractor]] = {
     (GROUP, "ClusterBaseModel"): base_model,
     (GROUP, "FineTunedWeight"): fine_tuned,
     (GROUP, "InferenceService"): service,
-    (GROUP, "ServingRuntime"): serving_runtime,
-    (GROUP, "ClusterServingRuntime"): serving_runtime,
+    (GROUP, "ServingRuntime"): runtime,
+    (GROUP, "ClusterServingRuntime"): runtime,
 }
