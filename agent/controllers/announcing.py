@@ -151,7 +151,7 @@ class Announcer:
             await self._tell(subject, fresh, self._left_for_objects(subject, fresh))
             return
         asked = _Asked(fresh)
-        self._log.ask(fresh)
+        self._log.ask(fresh, _for_objects(subject, fresh))
         if subject.kustomization is not None:
             self._asked.setdefault(_key(subject.kustomization), []).append(asked)
         task = asyncio.create_task(self._answered(subject, asked, question), name="answers of registries")

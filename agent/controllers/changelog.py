@@ -175,9 +175,12 @@ class ChangeLog:
             owed.end(superseded)  # nobody hears of these
         return tuple(fresh)
 
-    def ask(self, entries: Iterable[ChangeEntry]) -> None:
-        """Registries may say more of these entries; until then they are what their text says."""
-        self._asked.update(map(_mark, entries))
+    def ask(self, entries: Iterable[ChangeEntry], for_objects: Iterable[ChangeEntry] = ()) -> None:
+        """Registries may say more of these entries; until then they are what their text says, and nobody is told."""
+        marks = _marks(entries)
+        self._asked.update(marks)
+        self._owners.begin(marks)
+        self._objects.begin(_marks(for_objects))
 
     def answered(self, entries: Iterable[ChangeEntry]) -> None:
         """Nobody is asked about these entries any more."""
@@ -201,10 +204,14 @@ class ChangeLog:
         return [msgspec.json.encode(line) for line in lines if line != _Marked()]
 
     def restore(self, lines: Iterable[bytes]) -> None:
-        """Take in what another process has kept elsewhere; what is known of both is known once."""
+        """Take in what another process has kept elsewhere; what is known of both is known once.
+
+        What it has, and does not owe, was told, by it or by one before it, however this one has left it.
+        """
         read = _decoded(lines)
-        self._owners.read(read.marked.untold)
-        self._objects.read(read.marked.unheard)
+        for owed, due in ((self._owners, read.marked.untold), (self._objects, read.marked.unheard)):
+            owed.settle({_mark(entry) for entry in read.entries}.difference(due))
+            owed.read(due)
         if self._owners.is_ahead() or self._objects.is_ahead():
             self.news.set()
         self._take_in(read)

@@ -55,13 +55,14 @@ class KeptRegistries:
                 self._fresh.append(known[name])
         self._forget_gone()
 
-    def forget(self, source: str) -> None:
-        """The source is gone: one of the same name that comes later is another one."""
+    def forget(self, source: str) -> bool:
+        """The source is gone: one of the same name that comes later is another one. True if it was known."""
         known, now = self._known.get(source, {}), datetime.now(UTC)
         for name in known:
             known[name] = KeptArtifact(source, name, "", now)
             self._fresh.append(known[name])
         self._forget_gone()
+        return bool(known)
 
     def restore(self, kept: Iterable[KeptArtifact]) -> None:
         """Take in what another process knew, or this one on another disk; the newest counts."""

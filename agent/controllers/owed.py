@@ -36,6 +36,12 @@ class Owed:
         self._left = {mark: None for mark in (*self._left, *due) if mark not in known}
         self.begin(self._left)
 
+    def settle(self, marks: Iterable[Mark]) -> None:
+        """Another process has told of these."""
+        for mark in marks:
+            self._left.pop(mark, None)
+            self._due.pop(mark, None)
+
     def left(self) -> Collection[Mark]:
         """Those that another process has left; only once."""
         left, self._left = self._left, {}

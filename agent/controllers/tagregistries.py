@@ -62,7 +62,8 @@ class TagRegistries:
         self._looked.pop(source, None)
         self._empty.pop(source, None)
         self._times.pop(source, None)
-        self._log.registries.forget(source)
+        if self._log.registries.forget(source):
+            self._log.news.set()
 
     async def look(
         self, repository: GitRepository, refs: Mapping[str, str], snapshot: SourceSnapshot, times: Times

@@ -91,8 +91,9 @@ class WriteBackReconciler:
         except Moved as error:
             written = Written(revision=revision, state="dropped", text=str(error))
         except WeirError as error:
-            if known is not None and known.state == "proposed":
-                return RequeueAfter(_AGAIN)  # what became of the pull request can wait
+            if known is not None and known.state == "proposed":  # what became of the pull request can wait
+                named("canary").info("the pull request cannot be looked at", url=known.url, error=error.message)
+                return RequeueAfter(_AGAIN)
             return await self._failed(canary, Written(revision=revision, state="failed", text=error.message))
         self._failures.pop(key, None)
         if written is None:

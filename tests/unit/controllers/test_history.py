@@ -178,3 +178,29 @@ async def test_nobody_has_to_hear_of_what_others_stand_for() -> None:
     await log.keep(known)
     await log.told(known)
     assert not any(b'"untold":[[' in line or b'"unheard":[[' in line for line in log.lines())
+
+
+async def test_what_another_agent_has_told_meanwhile_is_not_told_again_by_the_one_that_left_it(tmp_path: Path) -> None:
+    def journal() -> Journal:
+        return Journal(tmp_path / "history.jsonl", limit=10)
+
+    killed, other = ChangeLog(journal=journal()), ChangeLog()
+    entries = killed.add([entry(1), entry(2)])
+    await killed.keep(entries, entries)
+    other.restore(killed.lines())
+    assert other.left() == other.left_for_objects() == entries
+    await other.told(entries[:1], entries[1:])
+    leads_again = ChangeLog(journal=journal())
+    leads_again.restore(other.lines())
+    assert leads_again.left() == entries[1:]
+    assert leads_again.left_for_objects() == entries[:1]
+    await leads_again.told(entries[1:], entries[:1])
+    assert b"untold" not in leads_again.lines()[-1]
+
+
+async def test_what_registries_are_asked_about_is_owed_from_the_first_write_on() -> None:
+    log, later = ChangeLog(), ChangeLog()
+    entries = log.add([entry(1)])
+    log.ask(entries, entries)
+    later.restore(log.lines())
+    assert later.left() == later.left_for_objects() == entries

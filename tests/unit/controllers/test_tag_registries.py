@@ -236,5 +236,10 @@ async def test_artifacts_that_are_gone_are_not_remembered_for_ever() -> None:
     await world.look(V1)
     assert len(world.log.registries.all()) <= 201
     assert await world.look(V1) == []
+    world.log.news.clear()
     world.tags.forget(KEY)
     assert len(world.log.registries.all()) <= 200
+    assert world.log.news.is_set()
+    world.log.news.clear()
+    world.tags.forget(SourceKey("GitRepository", "ml", "other"))
+    assert not world.log.news.is_set()
