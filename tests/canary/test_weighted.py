@@ -7,13 +7,13 @@ from canary_agent import CanaryAgent, canary_agent, eventually
 from canary_cluster import GATEWAY_API, HOLD, NAME, SUCCESS, Rollouts, traffic
 
 from agent.adapters.kube.client import KubeClient
-from agent.core.rollout.view import NamedChange
+from agent.core.rollout.view import NamedChange, NoChanges
 from testbed.gateway import ProcessGateway
 from testbed.kube import Object
 from testbed.prometheus import Prometheus
 
 
-class KnownChanges:
+class KnownChanges(NoChanges):
     """What another part of the agent found out about the target."""
 
     def __init__(self) -> None:
