@@ -67,6 +67,10 @@ def decide(
         return "apply", Reason("respelled", "same content, written differently")
     if "immutable" in traits and (op == "changed" or standing):
         return "recreate", Reason("immutable", "the API refuses this edit: a new object is needed")
+    if "other-base" in traits and op != "removed":
+        return "gate", Reason(
+            "adapter-base", "the adapter is declared to be of another model than the one that is served"
+        )
     if op in {"added", "removed"}:
         return _appeared(kind, op, traits, standing)
     return _changed(kind, old, new, traits, direction)

@@ -90,6 +90,38 @@ def test_with_a_canary_other_words_restart_nothing() -> None:
     assert (record.op, record.action, record.reason.code) == ("respelled", "apply", "respelled")
 
 
+ADAPTER = '{"name": "sql", "path": "org/sql", "base_model_name": "%s"}'
+
+
+@pytest.mark.parametrize(
+    ("base", "flags", "fits"),
+    [
+        ("org/m", [], True),
+        ("https://huggingface.co/org/m", [], True),
+        ("chat", ["--served-model-name", "other", "chat"], True),
+        ("org/n", [], False),
+        ("chat", [], False),
+    ],
+)
+def test_an_adapter_of_another_base_is_for_a_gate(base: str, flags: list[str], fits: bool) -> None:
+    old, new = vllm("org/m", *flags), vllm("org/m", *flags, "--lora-modules", ADAPTER % base)
+    record = only(compare([old], [new]))
+    assert (record.slot, record.reason.code == "adapter-base", record.action == "gate") == (
+        "container[vllm].adapter[sql]",
+        not fits,
+        not fits,
+    )
+    assert only(compare([new], [old])).action != "gate", "it goes"
+
+
+def test_nothing_is_said_of_a_base_where_the_model_is_not_known() -> None:
+    old = deployment(container(image="vllm/vllm-openai:v1", args=["--model", "$(NOWHERE)"]))
+    new = deployment(
+        container(image="vllm/vllm-openai:v1", args=["--model", "$(NOWHERE)", "--lora-modules", ADAPTER % "a/b"])
+    )
+    assert [one.action for one in compare([old], [new]) if one.kind == "adapter"] != ["gate"]
+
+
 def test_other_places_of_the_same_words_are_silent() -> None:
     assert compare([vllm("--model", "org/m", "--port", "1")], [vllm("--port", "1", "--model=org/m")]) == []
 

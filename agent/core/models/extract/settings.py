@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from agent.core.models.extract.argv import Hidden
 from agent.core.models.extract.seen import POD, Run, Seen, reference
@@ -13,7 +13,7 @@ from agent.core.models.extract.server import Server, Setting
 from agent.core.models.extract.slot import MalformedError, Slot, Trait
 from agent.core.models.grammar import Grammar
 from agent.core.models.redact import HIDDEN, SECRET_WORDS
-from agent.core.models.ref import Ref, literal, opaque
+from agent.core.models.ref import Ref, literal, opaque, origin
 
 _PLAIN: Final = Setting("config", frozenset())
 
@@ -98,9 +98,38 @@ def _adapters(run: Run, seen: Seen) -> Iterator[Slot]:
         found = list(adapter_items(value))
         if value and not found:
             raise MalformedError(path, "names no adapter")
+        foreign = _of_other_bases(value, run, seen)
         for name, target in found:
             ref = reference(target, Grammar.HUB, seen)
-            yield Slot(f"{seen.place.base}.adapter[{name}]", "adapter", ref, path, traits)
+            told: frozenset[Trait] = traits | {"other-base"} if name in foreign else traits
+            yield Slot(f"{seen.place.base}.adapter[{name}]", "adapter", ref, path, told)
+
+
+def _of_other_bases(value: str, run: Run, seen: Seen) -> frozenset[str]:
+    """The adapters whose declared base is neither the served model nor one of the names that it is served by.
+
+    Of a model in a folder nobody knows here which one of a hub it is.
+    """
+    bases = {name: base for name, base in _declared_bases(value) if base}
+    model = run.flags.first(*run.server.model) or next(iter(run.flags.positional), None)
+    model = model or seen.plain(run.server.model_env)
+    served = reference(model, run.server.grammar, seen) if bases and model else None
+    if model is None or served is None or served.scheme != "hf-model":
+        return frozenset()
+    flags = [flag for flag, setting in run.server.settings.items() if "api-name" in setting.traits]
+    names = {model, *(word for given in run.flags.every(*flags) for word in given.replace(",", " ").split())}
+    return frozenset(
+        name
+        for name, base in bases.items()
+        if base not in names and origin(reference(base, run.server.grammar, seen)) != origin(served)
+    )
+
+
+def _declared_bases(value: str) -> Iterator[tuple[str, str]]:
+    """(adapter, base) of what adapters in JSON say, as vLLM reads it."""
+    for item in _objects(value):
+        if isinstance(item.get("name"), str) and isinstance(item.get("base_model_name"), str):
+            yield item["name"], item["base_model_name"]
 
 
 def _loads_while_it_runs(server: Server, seen: Seen) -> bool:
@@ -112,20 +141,27 @@ def _loads_while_it_runs(server: Server, seen: Seen) -> bool:
 def adapter_items(value: str) -> Iterator[tuple[str, str]]:
     """(name, target) pairs of ``name=target``, a JSON object or list of objects, or a comma-separated list."""
     if value[:1] in {"{", "["}:
-        try:
-            loaded = json.loads(value)
-        except (ValueError, RecursionError):
-            loaded = None
-        for item in loaded if isinstance(loaded, list) else [loaded]:
+        for item in _objects(value):
             # vLLM's names of the fields, and SGLang's.
-            target = (item.get("path") or item.get("lora_path")) if isinstance(item, dict) else None
+            target = item.get("path") or item.get("lora_path")
             if isinstance(target, str):
                 yield str(item.get("name") or item.get("lora_name") or target), target
         return
-    for item in value.split(","):
-        name, equals, target = item.strip().partition("=")
+    for word in value.split(","):
+        name, equals, target = word.strip().partition("=")
         if name:
             yield (name, target) if equals else (name.partition("@")[0], name)
+
+
+def _objects(value: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON list, or the only one; none where it is neither."""
+    if value[:1] not in {"{", "["}:
+        return
+    try:
+        loaded = json.loads(value)
+    except (ValueError, RecursionError):
+        return
+    yield from (item for item in (loaded if isinstance(loaded, list) else [loaded]) if isinstance(item, dict))
 
 
 def _sha256(value: str) -> str:

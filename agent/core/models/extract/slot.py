@@ -16,6 +16,7 @@ Trait = Literal[
     "hot-reload",  # the server can take the change while it runs
     "output",  # a setting that changes answers with the same weights
     "api-name",  # clients address the model by this text
+    "other-base",  # an adapter that is declared to be of another model than the one that is served
     "accelerator",  # another accelerator or another sharding of the model
     "declared-digest",  # a person vouched for the content in an annotation
     "rollout-owned",  # a canary sets this field
