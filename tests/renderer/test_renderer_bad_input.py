@@ -230,6 +230,10 @@ class TestSecretsStayOut:
                 "kustomization.yaml": "resources: [s.yaml]\npatches: [{patch: 'kind: [SECRET'}]\n",
                 "s.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: s}\n",
             },
+            {"kustomization.yaml": "patchesStrategicMerge: ['kind: [SECRET']\n"},
+            {"kustomization.yaml": "transformers: ['kind: [SECRET']\n"},
+            {"kustomization.yaml": "generators: ['kind: [SECRET']\n"},
+            {"kustomization.yaml": "validators: ['kind: [SECRET']\n"},
         ],
     )
     async def test_in_what_fails_to_build(self, build: Build, files: dict[str, str]) -> None:

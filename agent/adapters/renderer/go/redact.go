@@ -109,7 +109,12 @@ func (s secrets) document(dir string, doc any, files map[string][]byte) {
 	}
 	s.patches(dir, object["patches"], files)
 	s.patches(dir, object["patchesJson6902"], files)
-	eachString(object["patchesStrategicMerge"], "", func(_, value string) { s.text(dir, []byte(value), nil) })
+	for _, field := range []string{"patchesStrategicMerge", "transformers", "generators", "validators"} {
+		eachString(object[field], "", func(_, value string) {
+			s.text(dir, []byte(value), nil)
+			s.unreadable(value)
+		})
+	}
 	generators, _ := object["secretGenerator"].([]any)
 	for _, generator := range generators {
 		if g, ok := generator.(map[string]any); ok {
@@ -129,13 +134,18 @@ func (s secrets) patches(dir string, list any, files map[string][]byte) {
 			text = files[path.Join(dir, file)]
 		}
 		s.text(dir, text, nil)
-		if yaml.Unmarshal([]byte(inline), new(any)) != nil {
-			// Kustomize quotes a patch that it cannot read, and nobody knows what it was for.
-			s.add(inline)
-		}
+		s.unreadable(inline)
 		if kind, _ := target["kind"].(string); strings.EqualFold(kind, "secret") {
 			s.operations(text)
 		}
+	}
+}
+
+// unreadable takes text that is written into a kustomization and is no YAML:
+// Kustomize quotes what it cannot read, and nobody knows what it was for.
+func (s secrets) unreadable(inline string) {
+	if yaml.Unmarshal([]byte(inline), new(any)) != nil {
+		s.add(inline)
 	}
 }
 
