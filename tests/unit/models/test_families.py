@@ -535,3 +535,32 @@ def test_training_runtimes_hold_job_templates() -> None:
     spec = {"template": {"spec": {"replicatedJobs": jobs}}}
     found = extracted(obj("trainer.kubeflow.org/v1alpha1", "ClusterTrainingRuntime", spec)).slots
     assert found["job[node].container[node].model"].ref.canonical == "s3://b/m"
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "spec", "paths"),
+    [
+        ("tekton.dev/v1", "Pipeline", {"params": [{"name": "n", "default": "3"}, {"name": "hf-token", "default": "s"}]},
+         {"param[n]": "$.spec.params[0].default", "param[hf-token]": "$.spec.params[1].default"}),
+        ("tekton.dev/v1", "PipelineRun", {"params": [{"name": "n", "value": "3"}]},
+         {"param[n]": "$.spec.params[0].value"}),
+        ("pipelines.kubeflow.org/v2beta1", "PipelineVersion",
+         {"pipelineSpec": {
+             "root": {"inputDefinitions": {"parameters": {"n": {"defaultValue": 3}}}},
+             "deploymentSpec": {"executors": {"exec-get": {"importer": {"artifactUri": {"constant": "s3://b/d"}}}}}}},
+         {"param[n]": "$.spec.pipelineSpec.root.inputDefinitions.parameters['n'].defaultValue",
+          "executor[exec-get].artifact":
+              "$.spec.pipelineSpec.deploymentSpec.executors['exec-get'].importer.artifactUri.constant"}),
+    ],
+)  # fmt: skip
+def test_records_of_pipelines_point_at_the_field_with_the_value(
+    api_version: str, kind: str, spec: dict[str, Any], paths: dict[str, str]
+) -> None:
+    slots = extracted(obj(api_version, kind, spec)).slots
+    assert {name: slots[name].path for name in paths} == paths
+
+
+def test_the_value_of_a_variable_without_a_name_is_shown_nowhere() -> None:
+    trainer = {"env": [{"value": "hunter2"}, {"name": "LR", "value": "1"}]}
+    slots = extracted(obj("trainer.kubeflow.org/v1alpha1", "TrainJob", {"trainer": trainer})).slots
+    assert [name for name in slots if "env[" in name] == ["trainer.env[LR]"]

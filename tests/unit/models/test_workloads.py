@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -519,3 +520,22 @@ def test_whom_a_pod_acts_as_is_a_credential(field: str) -> None:
 
     (record,) = compare([as_("a")], [as_("b")])
     assert (record.kind, record.op, record.slot, record.action) == ("credential", "changed", field, "apply")
+
+
+LONG = 200_000
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("vllm serve org/m" + " " * LONG + "--seed 1", id="spaces"),
+        pytest.param("vllm serve org/m" + "\n" * LONG + "true", id="lines"),
+        pytest.param("echo '" + " #" * (LONG // 2) + "'\nvllm serve org/m", id="comments"),
+    ],
+)
+def test_long_scripts_are_read_in_the_time_that_their_length_takes(script: str) -> None:
+    # What takes the square of the length takes minutes here.
+    started = time.process_time()
+    found = canonicals(deployment(container(image="vllm/vllm-openai:v1", command=["sh", "-c", script])))
+    assert found["container[server].model"] == HF_MAIN
+    assert time.process_time() - started < 15

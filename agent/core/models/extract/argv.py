@@ -25,7 +25,7 @@ _SEPARATORS: Final = frozenset(";&|\n()")
 _DUPLICATED_HANDLE: Final = re.compile(r"\d?>&\d")
 _PARAMETERS: Final = re.compile(r"\"\$[@*]\"|\$[@*]|\$\{[@*]\}")
 _SUBSTITUTION: Final = re.compile(r"\$\(\([^()]*\)\)|\$\([^()]*\)|`[^`]*`")
-_PROCESS: Final = re.compile(r">?\s*[<>]\([^()]*\)")
+_PROCESS: Final = re.compile(r"(?:>\s*)?[<>]\([^()]*\)")
 # Stand-ins from the private use area: what a shell would run inside $( ) is one word for us.
 _PROTECT: Final = str.maketrans("() \t\n;|&", "\ue000\ue001\ue002\ue003\ue004\ue005\ue006\ue007")
 _RESTORE: Final = str.maketrans("\ue000\ue001\ue002\ue003\ue004\ue005\ue006\ue007", "() \t\n;|&")
@@ -199,10 +199,13 @@ def _words(script: str) -> list[str]:
 
 
 def _without_comment(line: str) -> str:
+    single = double = counted = 0
     for match in re.finditer(r"(?:^|\s)#", line):
-        before = line[: match.start()]
-        if before.count("'") % 2 == 0 and before.count('"') % 2 == 0:
-            return before
+        single += line.count("'", counted, match.start())
+        double += line.count('"', counted, match.start())
+        counted = match.start()
+        if single % 2 == 0 and double % 2 == 0:
+            return line[:counted]
     return line
 
 

@@ -51,20 +51,22 @@ def _workflow(spec: Mapping[str, Any], path: str, context: Context) -> Iterator[
 
 
 def _parameter(parameter: Mapping[str, Any], path: str, prefix: str = "") -> Iterator[Slot]:
-    value = parameter.get("value", parameter.get("default"))
-    if value is None:
+    field = next((field for field in ("value", "default", "defaultValue") if parameter.get(field) is not None), None)
+    if field is None:
         return
     called = text(parameter, "name", path)
-    name = f"{prefix}param[{called}]"
+    name, value = f"{prefix}param[{called}]", parameter[field]
     if is_secret_name(called) and isinstance(value, str):
-        yield from fields.concealed(({called: value}, path), called, name)
+        yield from (
+            slot._replace(path=f"{path}.{field}") for slot in fields.concealed(({called: value}, path), called, name)
+        )
         return
-    shown = value if isinstance(value, str) else canonical(without_secrets(value), f"{path}.value")
+    shown = value if isinstance(value, str) else canonical(without_secrets(value), f"{path}.{field}")
     # An address among the parameters is what the pipeline works on; anything else is a setting of it.
     if "://" in shown and not any(character.isspace() for character in shown):
-        yield Slot(name, "data", parse(shown), f"{path}.value")
+        yield Slot(name, "data", parse(shown), f"{path}.{field}")
     else:
-        yield Slot(name, "pipeline", literal(told(shown)), f"{path}.value")
+        yield Slot(name, "pipeline", literal(told(shown)), f"{path}.{field}")
 
 
 def _artifacts(parent: Mapping[str, Any], path: str, label: str) -> Iterator[Slot]:
@@ -148,17 +150,17 @@ def compiled(spec: Mapping[str, Any], path: str) -> Iterator[Slot]:
     parameters, here = mapping(inputs, "parameters", here), f"{here}.parameters"
     for name in sorted(parameters, key=str):
         found = mapping(parameters, name, here)
-        yield from _parameter({"name": str(name), "value": found.get("defaultValue")}, f"{here}.{name}")
+        yield from _parameter({"name": str(name), "defaultValue": found.get("defaultValue")}, f"{here}['{name}']")
     executors, here = (
         mapping(mapping(spec, "deploymentSpec", path), "executors", path),
         f"{path}.deploymentSpec.executors",
     )
     for name in sorted(executors, key=str):
-        executor, inner = mapping(executors, name, here), f"{here}.{name}"
+        executor, inner = mapping(executors, name, here), f"{here}['{name}']"
         container = (mapping(executor, "container", inner), f"{inner}.container")
         yield from fields.image(container, "image", f"executor[{name}].image", traits=fields.NONE)
         uri = mapping(mapping(executor, "importer", inner), "artifactUri", f"{inner}.importer")
-        yield from fields.uri((uri, f"{inner}.importer"), "constant", f"executor[{name}].artifact", "data",
+        yield from fields.uri((uri, f"{inner}.importer.artifactUri"), "constant", f"executor[{name}].artifact", "data",
                               traits=fields.NONE)  # fmt: skip
 
 

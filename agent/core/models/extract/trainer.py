@@ -48,7 +48,7 @@ def _train_job(obj: Object, context: Context) -> Iterator[Slot]:
         yield Slot("trainer.words", "config", ref, f"{path}.args", fields.POD, fingerprint)
     for entry, here in mappings(trainer, "env", path):
         name, value = text(entry, "name", here), text(entry, "value", here)
-        if value and name not in servers.CACHE_ENV:
+        if name and value and name not in servers.CACHE_ENV:
             ref, fingerprint = _told(value, name)
             yield Slot(f"trainer.env[{name}]", "config", ref, f"{here}.value", fields.POD, fingerprint)
     yield from fields.scale((trainer, path), "numNodes", prefix="trainer.")

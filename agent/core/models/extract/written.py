@@ -21,7 +21,7 @@ class _Word(NamedTuple):
 
     @property
     def script(self) -> bool:
-        return any(map(str.isspace, self.text.strip()))
+        return len(self.text.split(maxsplit=1)) > 1
 
     def flags(self) -> Iterable[str]:
         """The names of the flag that the word is, or of those that the script has."""
