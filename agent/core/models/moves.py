@@ -80,8 +80,14 @@ def _replaced(removed: Sequence[Pair], added: Sequence[Pair]) -> list[tuple[Pair
         lists: dict[tuple[_Home, str, str], list[Pair]] = {}
         for item in side:
             name, bracket, key = item.slot.name.removesuffix("]").rpartition("[")
-            if bracket and item.slot.name.endswith("]") and key in _own_names(item.slot.ref):
-                lists.setdefault((_home(item), name, item.slot.kind), []).append(item)
+            if not bracket or not item.slot.name.endswith("]"):
+                continue
+            # What shares a place with others is called by both.
+            fitting = (own for own in _own_names(item.slot.ref) if own == key or key.endswith(f":{own}"))
+            own = max(fitting, key=len, default=None)
+            if own is not None:
+                place = f"{name}[{key.removesuffix(own)}"
+                lists.setdefault((_home(item), place, item.slot.kind), []).append(item)
         alone.append({key: items[0] for key, items in lists.items() if len(items) == 1})
     return [(alone[0][key], alone[1][key]) for key in alone[0] if key in alone[1]]
 

@@ -7,6 +7,7 @@ the reference means now; text alone gives them only for references that are pinn
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -89,9 +90,15 @@ class Ref(msgspec.Struct, frozen=True, gc=False):
         return self.identity.unresolved if self.identity else None
 
 
+_HUB = frozenset({"hf-model", "hf-dataset"})
+_HUB_REVISION = re.compile(r"@(?:refs/[^/]+/[^/]+|[^/]*)")
+
+
 def origin(ref: Ref) -> str:
     """The canonical form without revision, version or generation: stable while only those move."""
-    head, _, name = ref.canonical.rpartition("/")
+    # A revision of the hub stands before the file, and may have slashes of its own.
+    canonical = _HUB_REVISION.sub("", ref.canonical, count=1) if ref.scheme in _HUB else ref.canonical
+    head, _, name = canonical.rpartition("/")
     for separator in ("@", "#", "?"):
         name = name.partition(separator)[0]
     if ref.scheme in {"oci", "ollama", "ngc", "wandb"}:
