@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -564,3 +565,25 @@ def test_the_value_of_a_variable_without_a_name_is_shown_nowhere() -> None:
     trainer = {"env": [{"value": "hunter2"}, {"name": "LR", "value": "1"}]}
     slots = extracted(obj("trainer.kubeflow.org/v1alpha1", "TrainJob", {"trainer": trainer})).slots
     assert [name for name in slots if "env[" in name] == ["trainer.env[LR]"]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "slot"),
+    [
+        ({"args": ["num_epochs=3", "hf_token=hunter2"]}, "trainer.words"),
+        ({"args": ["max-steps=3,hf_token=hunter2"]}, "trainer.words"),
+        ({"env": [{"name": "EXTRA", "value": "num_epochs=3 api_key=hunter2"}]}, "trainer.env[EXTRA]"),
+    ],
+)
+def test_a_number_in_front_does_not_bring_a_credential_to_light(trainer: dict[str, Any], slot: str) -> None:
+    old, new = (
+        obj(
+            "trainer.kubeflow.org/v1alpha1",
+            "TrainJob",
+            {"trainer": json.loads(json.dumps(trainer).replace("hunter2", value))},
+        )
+        for value in ("hunter2", "hunter3")
+    )
+    record = only(compare([old], [new]))
+    assert (record.slot, record.op) == (slot, "changed")
+    assert "hunter" not in repr(record)

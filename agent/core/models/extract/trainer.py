@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -20,6 +21,7 @@ from agent.core.models.ref import Ref, literal, opaque
 from agent.core.models.rendered import Object
 
 GROUP: Final = "trainer.kubeflow.org"
+_BETWEEN: Final = re.compile(r"[\s,;&]+")
 
 
 def train_job(obj: Object, context: Context) -> Iterator[Slot]:
@@ -56,7 +58,8 @@ def _train_job(obj: Object, context: Context) -> Iterator[Slot]:
 
 def _told(value: str, name: str) -> tuple[Ref, str]:
     """A plain value and no fingerprint, or the stand-in for one that may be a credential and its fingerprint."""
-    if not (SECRET_WORDS.search(name) or SECRET_WORDS.search(value)):
+    # A number of something in front says nothing of the settings that follow it.
+    if not any(map(SECRET_WORDS.search, (name, *_BETWEEN.split(value)))):
         return literal(value), ""
     return opaque(HIDDEN, "argument", f"argument:{name}"), hashlib.sha256(
         value.encode("utf-8", "surrogatepass")
