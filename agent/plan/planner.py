@@ -15,6 +15,7 @@ from agent.core.plan.evaluations import evaluated
 from agent.core.plan.fluxobjects import Declared, FluxObjects
 from agent.core.plan.includes import Documents
 from agent.core.plan.pairing import PartPair, UnitPair, asked_for, pair_parts, pair_units
+from agent.core.plan.policies import predicted_actions
 from agent.core.plan.report import Plan, PlanError, errors_of
 from agent.core.plan.triggers import Declarations as TriggerDeclarations
 from agent.core.plan.triggers import predicted_jobs
@@ -74,7 +75,8 @@ def make_plan(repository: LocalRepository, old: LocalRevision, new: LocalRevisio
     )
     records += tagged.records(commit, rules)
     paths = {record.object.name for record in records if record.object.kind == "File"}
-    records = evaluated(with_kustomizations(records, _belonging(sides, paths)), builds)
+    records = predicted_actions(with_kustomizations(records, _belonging(sides, paths)), sides.new.flux)
+    records = evaluated(records, builds)
     records = predicted_jobs(records, *map(_declared, sides[:2]))
     problems += [problem for unit in built for problem in unit.problems]
     problems += [problem for build in builds for problem in helm_releases(build)]
