@@ -99,6 +99,8 @@ def parse_tag(name: str) -> tuple[str, Action, str, int | None] | None:
         if parse_version(found["version"]) is None:
             return None  # longer than any version that somebody means
         return artifact, "deregister" if found["back"] else "register", found["version"], counter
+    if found["stage"].isdigit():
+        return None  # the number of an issue or a build: stages have names
     return artifact, "unassign" if found["back"] else "assign", found["stage"], counter
 
 

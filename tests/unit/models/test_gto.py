@@ -70,6 +70,8 @@ def test_what_a_tag_says(name: str, parsed: tuple[str, str, str, int | None]) ->
         "nn.x@v1.2.3",
         "nn#prod#",
         "nn#prod#1#2",
+        "fix#123",
+        "build#12#3",
         "nn#prod#x",
         "nn#prod!!#1",
         "nn#",
