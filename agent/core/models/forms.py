@@ -164,7 +164,7 @@ by [`weir plan`](plan.md#tags).
 A name may have slashes; `folder=name` is artifact `folder:name`, which `folder/dvc.yaml` declares. As in GTO, versions
 are semantic ones with a `v`, light tags do not count, and a stage loses a version that is deregistered. GTO goes by the
 time of the tags; Weir goes by the number at the end, which GTO counts up for each artifact, and by the time where that
-does not tell.
+does not tell. What is called by digits alone (`fix#123`) is no stage.
 
 | Slot | Says |
 |---|---|
