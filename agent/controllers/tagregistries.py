@@ -15,7 +15,7 @@ from agent.controllers.sources import SourceKey, SourceSnapshot
 from agent.core.models.belonging import with_kustomizations
 from agent.core.models.gto import Registry, candidates, listed_tags, registry, undecided
 from agent.core.models.record import ChangeRecord, Commit
-from agent.core.models.tagevents import Declared, TagChange, declared, tag_changes, tag_records
+from agent.core.models.tagevents import Declared, TagChange, declared, of_models, tag_changes, tag_records
 from agent.core.policy.judging import fault
 from agent.core.policy.referencing import rules_of
 from agent.core.tree import Tree
@@ -114,6 +114,7 @@ class TagRegistries:
         if not found:
             return []
         places = await asyncio.to_thread(_declared, found, snapshot.tree)
+        found = of_models(found, places, before, after)
         policies = [one for one in self._policies() if one.namespace == repository.namespace and not one.spec.suspend]
         records = tag_records(
             found,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from agent.adapters.git.local import LocalRepository, LocalRevision
 from agent.core.models import ChangeRecord, Commit, Rules
 from agent.core.models.gto import parse_tag, registry
-from agent.core.models.tagevents import Declared, TagChange, declared, tag_changes, tag_records
+from agent.core.models.tagevents import Declared, TagChange, declared, of_models, tag_changes, tag_records
 from agent.core.plan.listing import Listing
 
 
@@ -45,4 +45,5 @@ def tagged_between(repository: LocalRepository, old: LocalRevision, new: LocalRe
     def read(path: str) -> bytes | None:
         return listing.content(path).data if listing.is_file(path) else None
 
-    return Tagged(changes, {change.artifact: declared(change.artifact, read) for change in changes})
+    places = {change.artifact: declared(change.artifact, read) for change in changes}
+    return Tagged(tuple(of_models(changes, places, before, after)), places)

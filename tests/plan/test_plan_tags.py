@@ -53,14 +53,28 @@ def test_tags_on_commits_of_the_new_revision_alone_are_told(repository: PlanRepo
 
 
 def test_tags_of_another_branch_are_not_taken_away(repository: PlanRepository) -> None:
-    repository.commit({"a": "1"})
+    repository.commit({"dvc.yaml": DECLARED})
     repository.git("checkout", "--quiet", "-b", "topic")
     topic = repository.commit({"b": "1"})
     repository.git("checkout", "--quiet", "main")
     main = repository.commit({"c": "1"})
     tag(repository, "nn@v1.0.0", main)
     assert told(repository, main, topic) == []
-    assert told(repository, topic, main) == [("nn", "artifact", "added", "nn@v1.0.0")]
+    assert told(repository, topic, main) == [("models/nn.pkl", "artifact", "added", "nn@v1.0.0")]
+
+
+def test_releases_of_what_nobody_calls_a_model_are_none(repository: PlanRepository) -> None:
+    repository.commit({"dvc.yaml": DECLARED})
+    head = repository.commit({"a": "2"})
+    tag(repository, "api@v1.0.0", head)
+    assert told(repository) == []
+    tag(repository, "nn@v1.0.0", head)
+    tag(repository, "api#prod#1", head)
+    assert told(repository) == [
+        ("api", "artifact", "added", "api@v1.0.0"),
+        ("api", "stage[prod]", "added", "api#prod#1"),
+        ("models/nn.pkl", "artifact", "added", "nn@v1.0.0"),
+    ]
 
 
 def test_tags_go_by_their_time_where_nothing_else_tells(repository: PlanRepository) -> None:
@@ -73,10 +87,14 @@ def test_tags_go_by_their_time_where_nothing_else_tells(repository: PlanReposito
 
 def test_the_first_commit_and_tags_of_files_and_folders(repository: PlanRepository) -> None:
     first = repository.commit({"folder/a": "1"})
+    tag(repository, "nn#prod", first)
     tag(repository, "nn@v1.0.0", first)
     tag(repository, "nn@v2.0.0", f"{first}^{{tree}}")
     tag(repository, "nn@v3.0.0", f"{first}:folder/a")
-    assert told(repository) == [("nn", "artifact", "added", "nn@v1.0.0")]
+    assert told(repository) == [
+        ("nn", "artifact", "added", "nn@v1.0.0"),
+        ("nn", "stage[prod]", "added", "nn#prod"),
+    ]
     assert told(repository, f"{first}^{{tree}}", first) == []
     text = repository.plan(output="text").out
     assert "+ model artifact" in text

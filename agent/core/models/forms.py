@@ -176,7 +176,8 @@ Of an artifact the 20 highest versions and 20 stages are followed, of a reposito
 many, none counts as new or gone.
 
 The object is `File` with the path that `dvc.yaml` (`artifacts`), else `artifacts.yaml`, has for the artifact, or its
-name where neither has one. Type `data` or `dataset` makes kind `data`, any other and none `model`; `files` of
+name where neither has one: such an artifact counts only while it has a stage, since other projects tag their releases
+in the same way. Type `data` or `dataset` makes kind `data`, any other and none `model`; `files` of
 [policies](kinds/changepolicy.md#references-of-ones-own) may say otherwise of data. Spelling is the tag, scheme is
 `gto`, `canonical` is `gto:name@v1.2.3@<commit>`: the commit is the pin. The same commit under another tag is no change.
 A version whose tag was moved to another commit has `floated` and action `alert`."""

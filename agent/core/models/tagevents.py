@@ -99,6 +99,17 @@ def declared(artifact: str, read: Callable[[str], bytes | None]) -> Declared:
     return Declared(artifact)
 
 
+def of_models(
+    found: Iterable[TagChange], places: Mapping[str, Declared], before: Registry, after: Registry
+) -> list[TagChange]:
+    """The changes of artifacts that are declared, or have or had a stage.
+
+    Other projects tag what they release as `name@v1.2.3` too, and nobody has said that it is a model.
+    """
+    staged = {name for state in (before, after) for name, artifact in state.items() if artifact.stages}
+    return [change for change in found if places[change.artifact].file is not None or change.artifact in staged]
+
+
 def _entry(data: bytes | None, file: str, parent: str, key: str) -> Mapping[str, Any] | None:
     if data is None:
         return None

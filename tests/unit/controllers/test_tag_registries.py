@@ -24,7 +24,7 @@ from agent.telemetry.metrics import Metrics
 
 KEY = SourceKey("GitRepository", "ml", "repo")
 A, B, C = (digit * 40 for digit in "abc")
-DECLARED = {"dvc.yaml": b"artifacts:\n  nn: {path: models/nn.pkl, type: model}\n"}
+DECLARED = {"dvc.yaml": b"artifacts:\n  nn: {path: models/nn.pkl, type: model}\n  ada: {path: models/ada.pkl}\n"}
 
 
 class World:
@@ -226,6 +226,16 @@ async def test_a_registry_of_which_a_part_is_lost_is_no_news(tmp_path: Path) -> 
     other.log.restore(later.log.lines()[-2:])
     assert await other.look(*tags[1:]) == []
     assert len(await other.look(*tags)) == 1
+
+
+async def test_releases_of_what_nobody_calls_a_model_are_none() -> None:
+    world = World()
+    await world.look(V1)
+    assert await world.look(V1, f"api@v1.0.0 {A}") == []
+    assert world.woken == []
+    (told,) = await world.look(V1, f"api@v1.0.0 {A}", f"api#prod#1 {A}")
+    assert "stage[prod]" in told
+    assert await world.look(V1, f"api@v1.0.0 {A}") != [], "the stage went"
 
 
 async def test_artifacts_that_are_gone_are_not_remembered_for_ever() -> None:
