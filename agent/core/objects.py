@@ -39,7 +39,7 @@ def key_of(manifest: Mapping[str, Any]) -> ObjectKey:
     """The key of a manifest that has apiVersion, kind and metadata.name (the renderer guarantees them)."""
     metadata = manifest["metadata"]
     group, _ = split_api_version(manifest["apiVersion"])
-    return ObjectKey(group, manifest["kind"], metadata.get("namespace", ""), metadata["name"])
+    return ObjectKey(group, manifest["kind"], metadata.get("namespace") or "", metadata["name"])
 
 
 def without_namespace(manifest: Manifest) -> Manifest:

@@ -17,7 +17,7 @@ from agent.core.models.extract.declared import without_digests
 from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context
 from agent.core.models.restarting import with_digests_before
-from agent.core.objects import ObjectKey, split_api_version
+from agent.core.objects import ObjectKey, key_of
 from agent.core.rollout.hashing import FLAGGER_ID
 from agent.core.rollout.noted import Moment, noted
 from agent.core.rollout.objects import primary_name
@@ -167,7 +167,7 @@ def _changes(
 def references_of(objects: Sequence[Mapping[str, Any]]) -> tuple[Reference, ...]:
     """The references of a workload, which comes first, with the configs that it uses."""
     workload = objects[0]
-    return references_in(RenderedSet(objects), key_of_workload(workload))
+    return references_in(RenderedSet(objects), key_of(workload))
 
 
 def references_in(rendered: RenderedSet, key: ObjectKey) -> tuple[Reference, ...]:
@@ -200,13 +200,6 @@ def withheld(asked: Iterable[Reference], served: Iterable[Reference]) -> tuple[W
         for wanted in sorted(asked, key=lambda reference: reference.slot)
         if wanted.slot not in serving or serving[wanted.slot].digest != wanted.digest
     )
-
-
-def key_of_workload(workload: Mapping[str, Any]) -> ObjectKey:
-    """The key of an object as the API server names it."""
-    group, _ = split_api_version(workload["apiVersion"])
-    metadata = workload["metadata"]
-    return ObjectKey(group, workload["kind"], metadata.get("namespace") or "", metadata["name"])
 
 
 def as_target(

@@ -22,7 +22,7 @@ from agent.core.models.extract.declared import without_digests
 from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context, Slot
 from agent.core.models.ref import Ref
-from agent.core.objects import ObjectKey, split_api_version
+from agent.core.objects import key_of
 
 SAME: Final = frozenset({"respelled", "metadata-only"})
 """Operations after which the same is served as before."""
@@ -66,7 +66,7 @@ def reworded(before: Objects, after: Objects, resolve: Resolve | None = None) ->
     of references.
     """
     before, after = ([without_digests(side[0]), *side[1:]] for side in (before, after))
-    target = _key(after[0])
+    target = key_of(after[0])
     found = changes(RenderedSet(before), RenderedSet(after), resolve=resolve)
     records = [record for record in found if (record.object.kind, record.object.name) == (target.kind, target.name)]
     if any(record.op not in SAME for record in records if not _is_text(record.new)):
@@ -100,7 +100,7 @@ def _passes(trial: Trial, objects: list[Any], known: Mapping[str, Slot] | None, 
 
 def _slots(objects: Objects) -> Mapping[str, Slot] | None:
     """What the workload refers to, wherever it is written; None if that cannot be read."""
-    rendered, key = RenderedSet(objects), _key(objects[0])
+    rendered, key = RenderedSet(objects), key_of(objects[0])
     found = extract(objects[0], Context(key.namespace, rendered))
     if found.failures:
         return None
@@ -119,12 +119,6 @@ def _edited(value: Any, path: Path, edit: Callable[[Any], Any]) -> Any:
     copy: Any = dict(value) if isinstance(value, Mapping) else list(value)
     copy[path[0]] = _edited(value[path[0]], path[1:], edit)
     return copy
-
-
-def _key(obj: Mapping[str, Any]) -> ObjectKey:
-    group, _ = split_api_version(obj["apiVersion"])
-    metadata = obj["metadata"]
-    return ObjectKey(group, obj["kind"], metadata.get("namespace") or "", metadata["name"])
 
 
 def _trials(was: _Place, now: _Place) -> Iterator[Trial]:

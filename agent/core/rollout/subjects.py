@@ -8,7 +8,7 @@ from typing import Any
 from agent.core.models import RenderedSet
 from agent.core.models.extract.registry import extract
 from agent.core.models.extract.slot import Context
-from agent.core.rollout.quarantine import key_of_workload
+from agent.core.objects import key_of
 
 SERVED = frozenset({"model", "adapter"})
 """Kinds of references that answers come from."""
@@ -21,7 +21,7 @@ def subjects_of(objects: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     commit is none: nobody knows whether a report is about what is served now.
     """
     rendered = RenderedSet(objects)
-    key = key_of_workload(objects[0])
+    key = key_of(objects[0])
     found = rendered.get(*key)
     if found is None:
         return frozenset()
